@@ -1,0 +1,129 @@
+/** Options every varve error accepts: the error that caused it, if any. */
+export interface PersistenceErrorOptions {
+  readonly cause?: unknown
+}
+
+/**
+ * The base of every error this library throws on purpose.
+ *
+ * Programs branch on {@link PersistenceError.code | code}, which is stable across releases; messages are for
+ * people, may change, and say what was wrong, where, and what to do about it.
+ *
+ * @example
+ * ```ts
+ * import { createPersistence, PersistenceError } from 'varve'
+ *
+ * await using state = await createPersistence()
+ * try {
+ *   await state.restoreSnapshot('v7')
+ * } catch (error) {
+ *   if (error instanceof PersistenceError && error.code === 'SNAPSHOT_NOT_FOUND') console.log(error.message)
+ * }
+ * ```
+ */
+export class PersistenceError extends Error {
+  /** A stable, machine-readable code in capitals, such as `SNAPSHOT_NOT_FOUND`. */
+  readonly code: string
+
+  constructor(code: string, message: string, options?: PersistenceErrorOptions) {
+    super(message, options)
+    this.code = code
+  }
+
+  override get name(): string {
+    return this.constructor.name
+  }
+}
+
+/** Bad arguments or options: an unknown option, a negative bound, something that is not what the call takes. */
+export class InvalidArgumentError extends PersistenceError {
+  constructor(message: string, options?: PersistenceErrorOptions) {
+    super('INVALID_ARGUMENT', message, options)
+  }
+}
+
+/** A stored record, file or delta does not match its checksum or its form. The data is damaged; no value is returned. */
+export class DataIntegrityError extends PersistenceError {
+  constructor(message: string, options?: PersistenceErrorOptions) {
+    super('DATA_INTEGRITY', message, options)
+  }
+}
+
+/** A delta cannot be calculated, or does not fit the base it is applied to. */
+export class DeltaError extends PersistenceError {
+  constructor(message: string, options?: PersistenceErrorOptions) {
+    super('DELTA', message, options)
+  }
+}
+
+/** The version or tag named does not exist, or the snapshot was deleted, possibly while it was being read. */
+export class SnapshotNotFoundError extends PersistenceError {
+  constructor(message: string, options?: PersistenceErrorOptions) {
+    super('SNAPSHOT_NOT_FOUND', message, options)
+  }
+}
+
+/** A key is not a non-empty, well-formed string of at most 1,024 UTF-8 bytes. */
+export class InvalidKeyError extends PersistenceError {
+  constructor(message: string, options?: PersistenceErrorOptions) {
+    super('INVALID_KEY', message, options)
+  }
+}
+
+/** A value, or a part of it, cannot be stored so that it comes back equal. */
+export class UnserializableValueError extends PersistenceError {
+  /** Where inside the value the offending part is, such as `$.items[3].callback`. */
+  readonly path: string
+
+  constructor(message: string, path: string, options?: PersistenceErrorOptions) {
+    super('UNSERIALIZABLE_VALUE', message, options)
+    this.path = path
+  }
+}
+
+/** Where in a file an {@link ImportError} was found. */
+export interface ImportErrorOptions extends PersistenceErrorOptions {
+  readonly file: string
+  /** 1-based line of the file, where the format has lines. */
+  readonly line?: number
+}
+
+/** A file to import is missing, truncated, or not of the form it should be. Nothing was imported. */
+export class ImportError extends PersistenceError {
+  readonly file: string
+  readonly line: number | undefined
+
+  constructor(message: string, options: ImportErrorOptions) {
+    super('IMPORT', message, options)
+    this.file = options.file
+    this.line = options.line
+  }
+}
+
+/** A cache was misconfigured, or its backing store failed. */
+export class CacheError extends PersistenceError {
+  constructor(message: string, options?: PersistenceErrorOptions) {
+    super('CACHE', message, options)
+  }
+}
+
+/** A transaction kept losing against other writers, or a condition it stated no longer holds. */
+export class ConflictError extends PersistenceError {
+  constructor(message: string, options?: PersistenceErrorOptions) {
+    super('CONFLICT', message, options)
+  }
+}
+
+/** The storage engine failed: the folder cannot be written, the disk is full, the server is gone. */
+export class EngineError extends PersistenceError {
+  constructor(message: string, options?: PersistenceErrorOptions & { readonly code?: string }) {
+    super(options?.code ?? 'ENGINE', message, options)
+  }
+}
+
+/** The store was closed before, or while, the call ran. */
+export class StoreClosedError extends PersistenceError {
+  constructor(message = 'The store is closed; open it again with createPersistence() before using it.') {
+    super('STORE_CLOSED', message)
+  }
+}

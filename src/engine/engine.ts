@@ -1,0 +1,125 @@
+import type { MaybePromise } from '../core/maybe-promise.ts'
+
+/**
+ * The ordered tables a store is made of. An engine keeps them apart and gives them no meaning.
+ *
+ * - `meta`: the head record, the format version, settings
+ * - `live`: the current record of each key
+ * - `history`: superseded records, under (key, birth epoch)
+ * - `log`: one entry a commit, under its sequence number
+ * - `changes`: the sorted keys that each sealed epoch touched
+ * - `snapshots`: one record a snapshot, under its version number
+ * - `staged`: the rows of large commits that are being prepared, invisible to readers
+ */
+export const TABLES = ['meta', 'live', 'history', 'log', 'changes', 'snapshots', 'staged'] as const
+
+/** The name of one of the store's {@link TABLES}. */
+export type Table = (typeof TABLES)[number]
+
+/** One row. The bytes belong to the receiver and are never changed by the engine afterwards. */
+export interface Row {
+  readonly key: Uint8Array
+  readonly value: Uint8Array
+}
+
+/** Which rows a scan takes, in bytewise key order. */
+export interface ScanRange {
+  readonly gt?: Uint8Array | undefined
+  readonly gte?: Uint8Array | undefined
+  readonly lt?: Uint8Array | undefined
+  readonly lte?: Uint8Array | undefined
+  /** Descending key order. */
+  readonly reverse?: boolean | undefined
+  /** At most so many rows in this page; by default the engine's own choice, at least 1. */
+  readonly limit?: number | undefined
+  /** Leave the values out: every `value` is empty. Cheaper where only keys are asked for. */
+  readonly keysOnly?: boolean | undefined
+}
+
+/** A bounded run of rows. To go on, scan again past the last key. */
+export interface Page {
+  readonly rows: readonly Row[]
+  /** Whether rows of the range may follow. `false` is certain; `true` may turn out to be an empty page. */
+  readonly more: boolean
+}
+
+/** What a floor lookup asks: the row with the greatest key at or below `key`, and not below `min`. */
+export interface FloorQuery {
+  readonly key: Uint8Array
+  readonly min: Uint8Array
+}
+
+/**
+ * A consistent view of all tables: every answer it gives belongs to one and the same commit.
+ *
+ * A view may pin resources of the engine (LMDB: pages freed since), so it is closed soon after it was opened.
+ */
+export interface View {
+  get(table: Table, key: Uint8Array): MaybePromise<Uint8Array | undefined>
+  /** The values at `keys`, in that order; `undefined` where there is none. */
+  getMany(table: Table, keys: readonly Uint8Array[]): MaybePromise<(Uint8Array | undefined)[]>
+  /** The row with the greatest key in `[query.min, query.key]`. */
+  seek(table: Table, query: FloorQuery): MaybePromise<Row | undefined>
+  seekMany(table: Table, queries: readonly FloorQuery[]): MaybePromise<(Row | undefined)[]>
+  /** The next rows of a range: at least one if there is any, at most a page's worth (about 1 MiB, or `limit` rows). */
+  scan(table: Table, range: ScanRange): MaybePromise<Page>
+  /** Releases the view. Closing twice is allowed; using a closed view is not. */
+  close(): void
+}
+
+/** Collects what a commit writes. Later writes to a key win; the engine applies all of them, or none. */
+export interface Batch {
+  put(table: Table, key: Uint8Array, value: Uint8Array): void
+  delete(table: Table, key: Uint8Array): void
+}
+
+/** How a commit is to be made. */
+export interface CommitOptions {
+  /** Resolve only once the commit is on disk, safe from a loss of power. */
+  readonly flush?: boolean | undefined
+}
+
+/** How much room a store takes. */
+export interface EngineStats {
+  /** Bytes of the files, or of the server's tables, as they are now; for `memory()`, of the keys and values. */
+  readonly bytes: number
+  /** Bytes of keys and values, or of the pages holding them, for each table, where the engine knows. */
+  readonly tables: Readonly<Partial<Record<Table, { readonly entries: number; readonly bytes: number }>>>
+  /** Bytes inside the files that are free for reuse. */
+  readonly freeBytes: number
+}
+
+/**
+ * What varve needs of a storage engine: ordered byte keys, consistent views, atomic commits.
+ *
+ * The contract, checked for every engine by `engineConformance`:
+ *
+ * - Keys are 1 to 1,200 bytes and order bytewise, a prefix before what it begins. Values have any length.
+ * - A view sees one commit, whole; it never changes while it is open, whatever is committed meanwhile.
+ * - `commit` runs its builder under the engine's write exclusion: nobody, in this process or another, commits
+ *   between what the builder reads and what it writes. The builder reads the state as it was before the commit (not
+ *   its own writes), collects writes in the batch, and may run more than once, if the engine needs to retry: only
+ *   the last run counts. If it throws, or the engine fails, nothing of it is applied and `commit` rejects.
+ * - Once `commit` has resolved, every view opened after it, in any process, shows it; and it survives the death of
+ *   the process (with `flush`, of the machine).
+ */
+export interface Engine {
+  /** A short name for logs and metrics, such as `lmdb`. */
+  readonly name: string
+  /** Opens, and creates where absent. Each `open` is matched by a `close`; only the last `close` releases. */
+  open(): Promise<void>
+  /** One lookup in the newest commit: `read().get(…)` without the view. */
+  get(table: Table, key: Uint8Array): MaybePromise<Uint8Array | undefined>
+  read(): View
+  commit<T>(build: (view: View, batch: Batch) => MaybePromise<T>, options?: CommitOptions): Promise<T>
+  stats(): MaybePromise<EngineStats>
+  /**
+   * Calls `listener` soon after another process may have committed, for engines that can tell; returns what ends
+   * that. Where it is absent, varve polls the head record while somebody watches.
+   */
+  subscribe?(listener: () => void): () => void
+  /** Gives file space back to the system where the engine can. */
+  compact?(options?: { readonly signal?: AbortSignal | undefined }): Promise<void>
+  /** Waits for commits under way, then releases everything that `open` took. */
+  close(): Promise<void>
+}
