@@ -1,0 +1,103 @@
+import { asBuffer } from './bytes.ts'
+import { DataIntegrityError, InvalidKeyError } from './errors.ts'
+
+/** The longest key, in bytes of its UTF-8 form. */
+export const MAX_KEY_BYTES = 1024
+
+/** Epochs, versions and sequence numbers are stored in so many bytes, big-endian, so that they order as numbers. */
+const COUNTER_BYTES = 6
+const MAX_COUNTER = 2 ** 48 - 1
+
+/**
+ * A key as its UTF-8 bytes, checked.
+ *
+ * @throws {InvalidKeyError} unless `key` is a non-empty, well-formed string of at most 1,024 UTF-8 bytes. Lone
+ * surrogates are refused because all of them become the same three bytes, so that distinct keys would collide.
+ */
+export function encodeKey(key: unknown): Uint8Array {
+  if (typeof key !== 'string') {
+    throw new InvalidKeyError(`A key must be a string, not ${key === null ? 'null' : `a value of type ${typeof key}`}.`)
+  }
+  if (key.length === 0) throw new InvalidKeyError('A key must not be empty.')
+  // Each UTF-16 unit takes at least one byte, so this refuses huge strings before encoding them.
+  if (key.length > MAX_KEY_BYTES) throw tooLong(key)
+  if (!key.isWellFormed()) {
+    throw new InvalidKeyError(
+      `The key ${JSON.stringify(key)} is not well-formed: it holds a lone surrogate. Use String.prototype.toWellFormed().`,
+    )
+  }
+  const bytes = Buffer.from(key, 'utf8')
+  if (bytes.byteLength > MAX_KEY_BYTES) throw tooLong(key)
+  return bytes
+}
+
+function tooLong(key: string): InvalidKeyError {
+  const start = JSON.stringify(key.slice(0, 32).toWellFormed())
+  return new InvalidKeyError(
+    `The key that begins ${start} takes more than ${MAX_KEY_BYTES} bytes in UTF-8. Use a shorter key, or a digest of it.`,
+  )
+}
+
+/** The string whose {@link encodeKey} form these bytes are. */
+export function decodeKey(bytes: Uint8Array): string {
+  return asBuffer(bytes).toString('utf8')
+}
+
+/** A counter as a key of its own: six bytes, big-endian. */
+export function counterKey(counter: number): Uint8Array {
+  const bytes = Buffer.allocUnsafe(COUNTER_BYTES)
+  bytes.writeUIntBE(counter, 0, COUNTER_BYTES)
+  return bytes
+}
+
+/** Several counters after another, ordered as tuples. */
+export function counterTupleKey(...counters: readonly number[]): Uint8Array {
+  const bytes = Buffer.allocUnsafe(COUNTER_BYTES * counters.length)
+  for (const [i, counter] of counters.entries()) bytes.writeUIntBE(counter, i * COUNTER_BYTES, COUNTER_BYTES)
+  return bytes
+}
+
+/** The `index`-th counter of a {@link counterKey} or {@link counterTupleKey}. */
+export function counterAt(bytes: Uint8Array, index = 0): number {
+  if (bytes.byteLength < (index + 1) * COUNTER_BYTES) {
+    throw new DataIntegrityError('A stored counter key is too short; the store is damaged. Run verify().')
+  }
+  return asBuffer(bytes).readUIntBE(index * COUNTER_BYTES, COUNTER_BYTES)
+}
+
+/**
+ * The key (`key`, `birth`) of the history table, ordered bytewise as the pair is.
+ *
+ * UTF-8 never holds a byte above 0xf4, so every byte can be raised by one, which frees 0x00 as a terminator below
+ * all of them: `a` sorts before `a\0`, whose own bytes cannot be mistaken for a terminator. That costs one byte a key,
+ * whatever it holds, where escaping NULs costs up to twice the key, and groups of eight with markers an eighth.
+ */
+export function versionKey(key: Uint8Array, birth: number): Uint8Array {
+  const length = key.byteLength
+  const bytes = Buffer.allocUnsafe(length + 1 + COUNTER_BYTES)
+  for (let i = 0; i < length; i++) bytes[i] = (key[i] as number) + 1
+  bytes[length] = 0
+  bytes.writeUIntBE(birth, length + 1, COUNTER_BYTES)
+  return bytes
+}
+
+/** Below every {@link versionKey} of `key`. */
+export function firstVersionKey(key: Uint8Array): Uint8Array {
+  return versionKey(key, 0)
+}
+
+/** Above every {@link versionKey} of `key`, and below those of the next key. */
+export function lastVersionKey(key: Uint8Array): Uint8Array {
+  return versionKey(key, MAX_COUNTER)
+}
+
+/** The two parts of a {@link versionKey}. */
+export function splitVersionKey(bytes: Uint8Array): { readonly key: Uint8Array; readonly birth: number } {
+  const length = bytes.byteLength - COUNTER_BYTES - 1
+  if (length < 1 || bytes[length] !== 0) {
+    throw new DataIntegrityError('A history key is malformed; the store is damaged. Run verify().')
+  }
+  const key = Buffer.allocUnsafe(length)
+  for (let i = 0; i < length; i++) key[i] = (bytes[i] as number) - 1
+  return { key, birth: asBuffer(bytes).readUIntBE(length + 1, COUNTER_BYTES) }
+}

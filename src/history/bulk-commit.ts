@@ -1,0 +1,377 @@
+import { toByteString } from '../core/bytes.ts'
+import { ConflictError } from '../core/errors.ts'
+import { versionKey } from '../core/key.ts'
+import type { Batch, Engine, View } from '../engine/engine.ts'
+import { ADDED, appendLogEntry, CHANGED, type LoggedChange, REMOVED, readLog, TOUCHED } from './commit-log.ts'
+import type { Committer } from './committer.ts'
+import { Draft } from './draft.ts'
+import { decodeHead, HEAD_KEY, type Head } from './head.ts'
+import { PatchBuffer } from './patch-buffer.ts'
+import { encodeRecord, type ParsedRecord, type Payload, parseRecord, payloadsEqual, TOMBSTONE, TOMBSTONE_PAYLOAD } from './record.ts'
+import { markForFreeing, putSnapshot } from './snapshot-table.ts'
+import {
+  abandonStage,
+  cursorKey,
+  finishPending,
+  type PendingCommit,
+  putPending,
+  putStaged,
+  readLastBulk,
+  readPending,
+  readStaged,
+  touchStage,
+  toCursor,
+} from './stage.ts'
+
+/**
+ * Commits of any size: `save`, `clear`, restore and import.
+ *
+ * 1. **Prepare**, outside the write exclusion: compare with the current state and gather a patch, in memory or, if
+ *    it outgrows that, staged in the store. Callers go on working meanwhile.
+ * 2. **Decide**, in one commit: catch up with the keys that others wrote since the preparation began. A small patch is
+ *    applied there and then, and that is all.
+ * 3. **Roll forward** a staged one, in small commits, under the epoch after the open one. Readers look no further
+ *    than the open epoch, and every record that is superseded is preserved as if a snapshot sealed that epoch, so that
+ *    they go on seeing the state from before. The commit that ends it opens the new epoch: all becomes visible at once.
+ *
+ * Nothing between the decision and the end can fail for a reason of its own, and the staged rows are in the store: if
+ * the writer dies, whoever commits next finishes its work. So a commit of ten million keys is as atomic as one of a
+ * single key, needs no more memory, can be cancelled until it is decided, and keeps nobody from reading.
+ */
+
+/** A large change, as its preparation and the catching up need to know it. */
+export interface BulkSource {
+  /** Adds to the patch what each key shall hold that differs, or may differ, from what it holds. */
+  prepare(patch: PatchBuffer): Promise<void>
+  /**
+   * What keys that were written since the preparation began shall hold; `undefined` to leave one as it is. Runs in
+   * the deciding commit.
+   */
+  targets(view: View, keys: readonly Uint8Array[], patch: PatchBuffer): Promise<readonly ({ target: Payload | undefined } | undefined)[]>
+}
+
+/** What became of the keys of a patch. */
+export interface BulkSummary {
+  readonly operationId: string
+  readonly set: number
+  readonly deleted: number
+  /** Keys that the patch named but that held the same already. */
+  readonly unchanged: number
+}
+
+/** What a bulk commit makes of its patch: the current state, or a snapshot beside it. */
+export type BulkGoal = { readonly kind: 'state' } | { readonly kind: 'snapshot'; readonly metadata: Payload }
+
+interface Counts {
+  readonly set: number
+  readonly deleted: number
+  readonly unchanged: number
+}
+
+/** At most so many keys are caught up with in the deciding commit; more of them are a further preparation. */
+const MAX_CATCH_UP_KEYS = 5_000
+const MAX_ATTEMPTS = 5
+
+/** Makes a bulk commit. See the head of this file. */
+export async function bulkCommit(
+  engine: Engine,
+  committer: Committer,
+  source: BulkSource,
+  goal: BulkGoal,
+): Promise<BulkSummary> {
+  for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
+    const patch = new PatchBuffer(engine, committer)
+    try {
+      const summary = await prepareAndDecide(engine, committer, source, goal, patch)
+      if (summary !== undefined) return summary
+      await patch.discard()
+    } catch (error) {
+      await patch.discard().catch(() => undefined)
+      throw error
+    }
+  }
+  throw new ConflictError(
+    'Other writers committed faster than this large change could catch up with. Try again when there is less traffic.',
+  )
+}
+
+async function prepareAndDecide(
+  engine: Engine,
+  committer: Committer,
+  source: BulkSource,
+  goal: BulkGoal,
+  patch: PatchBuffer,
+): Promise<BulkSummary | undefined> {
+  const operation = committer.ids.next()
+  const operationId = committer.ids.format(operation)
+  let since = await currentSequence(engine)
+  await source.prepare(patch)
+  // A snapshot is always rolled forward: it takes two epochs.
+  if (goal.kind === 'snapshot' || patch.stage !== undefined) await patch.flush()
+  for (;;) {
+    const decision = await committer.exclusive<Decision>(async (view, batch, head) => {
+      if (head.logStart > since + 1) return { value: { kind: 'lost' } }
+      const behind = await keysSince(view, since)
+      if (behind === undefined) return { value: { kind: 'behind', sequence: head.sequence } }
+      const targets = await source.targets(view, behind, patch)
+      const updates = behind.flatMap((key, i) => {
+        const found = targets[i]
+        return found === undefined ? [] : [{ key, target: found.target }]
+      })
+      if (patch.stage === undefined) return commitPatch(view, batch, head, committer, operation, [...patch.rows, ...updates])
+      for (const { key, target } of updates) putStaged(batch, patch.stage, key, target)
+      touchStage(batch, patch.stage, Date.now())
+      putPending(batch, {
+        kind: goal.kind,
+        stage: patch.stage,
+        writer: committer.ids.writer,
+        operation,
+        growth: 0,
+        set: 0,
+        deleted: 0,
+        unchanged: 0,
+        ...(goal.kind === 'snapshot' && {
+          metadata: { codec: goal.metadata.codec, bytes: Buffer.from(goal.metadata.bytes).toString('base64') },
+        }),
+      })
+      return { value: { kind: 'pending' }, head: { ...head, pending: 1 } }
+    })
+    if (decision.kind === 'done') return { operationId, ...decision.counts }
+    if (decision.kind === 'lost') return undefined
+    if (decision.kind === 'pending') {
+      await rollForward(committer)
+      return { operationId, ...(await outcome(engine, committer.ids.writer, operation)) }
+    }
+    await catchUp(engine, source, patch, since, decision.sequence)
+    since = decision.sequence
+  }
+}
+
+type Decision =
+  | { readonly kind: 'done'; readonly counts: Counts }
+  | { readonly kind: 'pending' }
+  | { readonly kind: 'behind'; readonly sequence: number }
+  | { readonly kind: 'lost' }
+
+async function currentSequence(engine: Engine): Promise<number> {
+  return decodeHead(await engine.get('meta', HEAD_KEY)).sequence
+}
+
+/** The distinct keys logged after `since`; `undefined` if they are too many for one commit. */
+async function keysSince(view: View, since: number): Promise<Uint8Array[] | undefined> {
+  const keys = new Map<string, Uint8Array>()
+  for await (const entries of readLog(view, since)) {
+    for (const entry of entries) for (const { key } of entry.changes) keys.set(toByteString(key), key)
+    if (keys.size > MAX_CATCH_UP_KEYS) return undefined
+  }
+  return [...keys.values()]
+}
+
+/** Extends the patch by what was logged in `(since, through]`, outside the write exclusion. */
+async function catchUp(engine: Engine, source: BulkSource, patch: PatchBuffer, since: number, through: number): Promise<void> {
+  const view = engine.read()
+  try {
+    for await (const entries of readLog(view, since, through)) {
+      const keys = entries.flatMap(entry => entry.changes.map(change => change.key))
+      const targets = await source.targets(view, keys, patch)
+      for (const [i, key] of keys.entries()) {
+        const found = targets[i]
+        if (found !== undefined) patch.add(key, found.target)
+      }
+      if (patch.stage === undefined) await patch.relieve()
+      else await patch.flush()
+    }
+  } finally {
+    view.close()
+  }
+}
+
+async function commitPatch(
+  view: View,
+  batch: Batch,
+  head: Head,
+  committer: Committer,
+  operation: number,
+  rows: readonly { readonly key: Uint8Array; readonly target: Payload | undefined }[],
+): Promise<{ value: Decision; head?: Head }> {
+  const draft = await Draft.open(
+    view,
+    head,
+    rows.map(row => row.key),
+  )
+  const counts = { set: 0, deleted: 0, unchanged: 0 }
+  // Caught-up rows stand after those of the preparation and supersede them.
+  const latest = new Map(rows.map(row => [toByteString(row.key), row]))
+  for (const { key, target } of latest.values()) {
+    const current = draft.get(key)
+    if (payloadsEqual(current, target)) {
+      if (target !== undefined) counts.unchanged++
+    } else if (target === undefined) {
+      draft.delete(key)
+      counts.deleted++
+    } else {
+      draft.set(key, target)
+      counts.set++
+    }
+  }
+  const { changes, growth } = await draft.flush(view, batch)
+  const value: Decision = { kind: 'done', counts }
+  if (changes.length === 0) return { value }
+  const sequence = head.sequence + 1
+  const author = { writer: committer.ids.writer, firstOperation: operation, lastOperation: operation }
+  appendLogEntry(batch, sequence, head.epoch, author, changes)
+  return { value, head: { ...head, sequence, size: head.size + growth } }
+}
+
+async function outcome(engine: Engine, writer: string, operation: number): Promise<Counts> {
+  const view = engine.read()
+  try {
+    const last = await readLastBulk(view)
+    if (last?.writer === writer && last.operation === operation) {
+      return { set: last.set, deleted: last.deleted, unchanged: last.unchanged }
+    }
+    // Another large commit has ended since; its counts have replaced ours.
+    return { set: 0, deleted: 0, unchanged: 0 }
+  } finally {
+    view.close()
+  }
+}
+
+/** Finishes the pending large commit, whoever decided it. Returns at once if there is none. */
+export async function rollForward(committer: Committer): Promise<void> {
+  for (let more = true; more; ) {
+    more = await committer.exclusive((view, batch, head) => rollForwardStep(view, batch, head), { evenIfPending: true })
+  }
+}
+
+async function rollForwardStep(view: View, batch: Batch, head: Head): Promise<{ value: boolean; head?: Head }> {
+  if (head.pending === 0) return { value: false }
+  const pending = await readPending(view)
+  const { rows } = await readStaged(view, pending.stage, cursorKey(pending))
+  const last = rows.at(-1)
+  if (last === undefined) return { value: false, head: publish(batch, head, pending) }
+
+  const live = await view.getMany(
+    'live',
+    rows.map(row => row.key),
+  )
+  const step = new RollForwardStep(batch, head.epoch, pending.kind)
+  for (const [i, { key, target }] of rows.entries()) {
+    step.apply(key, live[i], target.codec === TOMBSTONE ? undefined : target)
+  }
+  putPending(batch, {
+    ...pending,
+    cursor: toCursor(last.key),
+    growth: pending.growth + step.growth,
+    set: pending.set + step.set,
+    deleted: pending.deleted + step.deleted,
+    unchanged: pending.unchanged + step.unchanged,
+  })
+  let sequence = head.sequence
+  const author = { writer: pending.writer, firstOperation: pending.operation, lastOperation: pending.operation }
+  if (step.changes.length > 0) {
+    if (pending.kind === 'state') {
+      appendLogEntry(batch, ++sequence, head.epoch + 1, author, step.changes)
+    } else {
+      // The keys differ from their neighbours in both epochs: there, and back.
+      const touched = step.changes.map(({ key, bytes }): LoggedChange => ({ key, kind: TOUCHED, bytes }))
+      appendLogEntry(batch, ++sequence, head.epoch + 1, author, step.changes)
+      appendLogEntry(batch, ++sequence, head.epoch + 2, author, touched)
+    }
+  }
+  return { value: true, head: { ...head, sequence } }
+}
+
+/** Ends a pending commit: opens the epoch in which its rows were written. */
+function publish(batch: Batch, head: Head, pending: PendingCommit): Head {
+  finishPending(batch, pending)
+  abandonStage(batch, pending.stage)
+  // Records were preserved as if a snapshot sealed the epoch; now it has gone like a dropped one.
+  markForFreeing(batch, head.epoch)
+  const ended: Head = { ...head, pending: 0, sequence: head.sequence + 1 }
+  appendLogEntry(batch, ended.sequence, head.epoch + 1, authorOf(pending), [])
+  if (pending.kind === 'state') return { ...ended, epoch: head.epoch + 1, size: head.size + pending.growth }
+  const sealed = head.epoch + 1
+  const metadata = pending.metadata ?? { codec: 1, bytes: '' }
+  putSnapshot(batch, {
+    version: head.nextVersion,
+    epoch: sealed,
+    metadata: { codec: metadata.codec, bytes: Buffer.from(metadata.bytes, 'base64') },
+  })
+  return { ...ended, epoch: sealed + 1, latestSnapshot: sealed, nextVersion: head.nextVersion + 1 }
+}
+
+function authorOf({ writer, operation }: PendingCommit): {
+  writer: string
+  firstOperation: number
+  lastOperation: number
+} {
+  return { writer, firstOperation: operation, lastOperation: operation }
+}
+
+/** Writes some staged rows under the epochs after the open one. */
+class RollForwardStep {
+  readonly changes: LoggedChange[] = []
+  growth = 0
+  set = 0
+  deleted = 0
+  unchanged = 0
+  readonly #batch: Batch
+  readonly #epoch: number
+  readonly #kind: PendingCommit['kind']
+
+  constructor(batch: Batch, epoch: number, kind: PendingCommit['kind']) {
+    this.#batch = batch
+    this.#epoch = epoch
+    this.#kind = kind
+  }
+
+  apply(key: Uint8Array, stored: Uint8Array | undefined, target: Payload | undefined): void {
+    const original = stored === undefined ? undefined : parseRecord(key, stored)
+    if (payloadsEqual(original, target)) {
+      if (target !== undefined) this.unchanged++
+      return
+    }
+    if (target === undefined) this.deleted++
+    else this.set++
+    // Readers at the open epoch find the record here until the commit ends.
+    if (original !== undefined) this.#batch.put('history', versionKey(key, original.birth), stored as Uint8Array)
+    if (this.#kind === 'state') this.#applyToState(key, original, target)
+    else this.#applyToSnapshot(key, original, target)
+  }
+
+  #applyToState(key: Uint8Array, original: ParsedRecord | undefined, target: Payload | undefined): void {
+    const epoch = this.#epoch + 1
+    if (target === undefined) {
+      this.#batch.delete('live', key)
+      this.#tombstone(key, epoch)
+      this.growth--
+      this.changes.push({ key, kind: REMOVED, bytes: 0 })
+      return
+    }
+    const record = encodeRecord(key, epoch, target)
+    this.#batch.put('live', key, record)
+    if (original === undefined) this.growth++
+    this.changes.push({ key, kind: original === undefined ? ADDED : CHANGED, bytes: record.byteLength })
+  }
+
+  #applyToSnapshot(key: Uint8Array, original: ParsedRecord | undefined, target: Payload | undefined): void {
+    const sealed = this.#epoch + 1
+    const restored = sealed + 1
+    let bytes = 0
+    if (target === undefined) {
+      this.#tombstone(key, sealed)
+    } else {
+      const record = encodeRecord(key, sealed, target)
+      bytes = record.byteLength
+      this.#batch.put('history', versionKey(key, sealed), record)
+    }
+    if (original === undefined) this.#tombstone(key, restored)
+    else this.#batch.put('live', key, encodeRecord(key, restored, original))
+    this.changes.push({ key, kind: TOUCHED, bytes })
+  }
+
+  #tombstone(key: Uint8Array, epoch: number): void {
+    this.#batch.put('history', versionKey(key, epoch), encodeRecord(key, epoch, TOMBSTONE_PAYLOAD))
+  }
+}

@@ -1,0 +1,136 @@
+import { crc32 } from 'node:zlib'
+import { asBuffer } from '../core/bytes.ts'
+import { DataIntegrityError } from '../core/errors.ts'
+import { counterAt, counterTupleKey } from '../core/key.ts'
+import { MAX_VARINT_BYTES, VarintReader, writeVarint } from '../core/varint.ts'
+import type { Batch, View } from '../engine/engine.ts'
+
+/**
+ * The commit log: one entry a commit, `sequence → (writer, operation numbers, epoch, keys)`.
+ *
+ * One append for each commit is cheaper than an index entry for each key. The log tells watchers and caches in
+ * other processes what changed, answers whether an operation happened, and is folded into the sorted `changes` of
+ * its epoch after the seal. An entry with many keys is cut into parts, so that no record grows with the commit.
+ */
+
+/** What a commit did to a key; `TOUCHED` where the current state is as it was. */
+export const TOUCHED = 0
+export const ADDED = 1
+export const CHANGED = 2
+export const REMOVED = 3
+export type ChangeKind = typeof TOUCHED | typeof ADDED | typeof CHANGED | typeof REMOVED
+
+/** One key of a commit. */
+export interface LoggedChange {
+  readonly key: Uint8Array
+  readonly kind: ChangeKind
+  /** Bytes of the record that was written; 0 for a removal. */
+  readonly bytes: number
+}
+
+/** One part of an entry. */
+export interface LogEntry {
+  readonly sequence: number
+  /** The epoch in which the keys were written. Greater than the visible epoch while a large commit is pending. */
+  readonly epoch: number
+  readonly writer: string
+  readonly firstOperation: number
+  readonly lastOperation: number
+  readonly changes: readonly LoggedChange[]
+}
+
+/** Who made a commit: the writer and the range of its operation numbers. */
+export interface CommitAuthor {
+  readonly writer: string
+  readonly firstOperation: number
+  readonly lastOperation: number
+}
+
+const MAX_PART_CHANGES = 4096
+const WRITER_BYTES = 8
+const HEADER_BYTES = WRITER_BYTES + 3 * MAX_VARINT_BYTES + MAX_VARINT_BYTES
+const CHECKSUM_BYTES = 4
+
+/** Appends the entry of one commit, in as many parts as it needs. A commit without changes still has its entry. */
+export function appendLogEntry(
+  batch: Batch,
+  sequence: number,
+  epoch: number,
+  author: CommitAuthor,
+  changes: readonly LoggedChange[],
+): void {
+  let part = 0
+  for (let start = 0; start === 0 || start < changes.length; start += MAX_PART_CHANGES) {
+    const end = Math.min(start + MAX_PART_CHANGES, changes.length)
+    batch.put('log', counterTupleKey(sequence, part++), encodePart(epoch, author, changes, start, end))
+  }
+}
+
+function encodePart(
+  epoch: number,
+  author: CommitAuthor,
+  changes: readonly LoggedChange[],
+  start: number,
+  end: number,
+): Uint8Array {
+  let size = HEADER_BYTES + CHECKSUM_BYTES
+  for (let i = start; i < end; i++) size += (changes[i] as LoggedChange).key.byteLength + 2 * MAX_VARINT_BYTES
+  const bytes = Buffer.allocUnsafe(size)
+  bytes.write(author.writer, 0, WRITER_BYTES, 'hex')
+  let at = writeVarint(bytes, WRITER_BYTES, epoch)
+  at = writeVarint(bytes, at, author.firstOperation)
+  at = writeVarint(bytes, at, author.lastOperation)
+  at = writeVarint(bytes, at, end - start)
+  for (let i = start; i < end; i++) {
+    const { key, kind, bytes: length } = changes[i] as LoggedChange
+    // Kind and key length share a varint: keys of up to 31 bytes cost one byte above their own.
+    at = writeVarint(bytes, at, key.byteLength * 4 + kind)
+    bytes.set(key, at)
+    at = writeVarint(bytes, at + key.byteLength, length)
+  }
+  bytes.writeUInt32LE(crc32(bytes.subarray(0, at)), at)
+  return bytes.subarray(0, at + CHECKSUM_BYTES)
+}
+
+function decodePart(sequence: number, bytes: Uint8Array): LogEntry {
+  const buffer = asBuffer(bytes)
+  const end = bytes.byteLength - CHECKSUM_BYTES
+  if (end < WRITER_BYTES || buffer.readUInt32LE(end) !== crc32(buffer.subarray(0, end))) {
+    throw new DataIntegrityError(`Entry ${sequence} of the commit log does not match its checksum: it is damaged.`)
+  }
+  const reader = new VarintReader(bytes, WRITER_BYTES, end)
+  const epoch = reader.next()
+  const firstOperation = reader.next()
+  const lastOperation = reader.next()
+  const changes: LoggedChange[] = []
+  for (let count = reader.next(); count > 0; count--) {
+    const tag = reader.next()
+    const key = reader.take(Math.floor(tag / 4))
+    changes.push({ key, kind: (tag % 4) as ChangeKind, bytes: reader.next() })
+  }
+  return { sequence, epoch, writer: buffer.toString('hex', 0, WRITER_BYTES), firstOperation, lastOperation, changes }
+}
+
+/**
+ * The parts of the log after `sequence`, oldest first, in pages of one engine scan each.
+ *
+ * With a view they all belong to its commit; `through` is the last sequence wanted.
+ */
+export async function* readLog(
+  view: View,
+  after: number,
+  through = Number.MAX_SAFE_INTEGER,
+): AsyncGenerator<LogEntry[], void, undefined> {
+  let gt = counterTupleKey(after, MAX_PART)
+  const lte = counterTupleKey(Math.min(through, MAX_PART), MAX_PART)
+  for (;;) {
+    const page = await view.scan('log', { gt, lte })
+    const last = page.rows.at(-1)
+    if (last === undefined) return
+    yield page.rows.map(row => decodePart(counterAt(row.key), row.value))
+    if (!page.more) return
+    gt = last.key as Buffer<ArrayBuffer>
+  }
+}
+
+const MAX_PART = 2 ** 48 - 1

@@ -1,0 +1,124 @@
+import { toByteString } from '../core/bytes.ts'
+import { firstVersionKey, versionKey } from '../core/key.ts'
+import { type MaybePromise, whenReady } from '../core/maybe-promise.ts'
+import type { Batch, View } from '../engine/engine.ts'
+import { ADDED, CHANGED, type LoggedChange, REMOVED } from './commit-log.ts'
+import type { Head } from './head.ts'
+import { parseVersion } from './reader.ts'
+import { encodeRecord, type ParsedRecord, type Payload, parseRecord, samePayload, TOMBSTONE, TOMBSTONE_PAYLOAD } from './record.ts'
+
+interface DraftEntry {
+  readonly key: Uint8Array
+  /** The live record before this commit, as stored and taken apart. */
+  readonly stored: Uint8Array | undefined
+  readonly original: ParsedRecord | undefined
+  /** What the key shall hold; `undefined` for nothing. */
+  current: Payload | undefined
+}
+
+/** What flushing a draft changed. */
+export interface DraftResult {
+  readonly changes: readonly LoggedChange[]
+  /** Keys added less keys removed. */
+  readonly growth: number
+}
+
+/**
+ * The state of some keys while a commit is built, and the rules by which superseded records are preserved.
+ *
+ * All operations of a commit share one draft; each sees what those before it did, and only the net effect is written:
+ * one live record a key, however often it was set. Let `c` be the epoch written in and `b` the birth of the record
+ * that is superseded:
+ *
+ * - If `b < c` and some snapshot lies in `[b, c)`, that record moves to the history as `(key, b)`. As snapshots lie
+ *   below `c`, this holds exactly when the newest one is at least `b`.
+ * - A key that ends absent gets a tombstone `(key, c)` if its newest version in the history is a value, or the reader
+ *   at `c` would find that value.
+ */
+export class Draft {
+  readonly #head: Head
+  readonly #entries = new Map<string, DraftEntry>()
+
+  private constructor(head: Head) {
+    this.#head = head
+  }
+
+  /** Reads the live records of `keys`, which are all that the draft may touch. */
+  static open(view: View, head: Head, keys: readonly Uint8Array[]): MaybePromise<Draft> {
+    const draft = new Draft(head)
+    return whenReady(view.getMany('live', keys), records => {
+      for (const [i, stored] of records.entries()) {
+        const key = keys[i] as Uint8Array
+        const original = stored === undefined ? undefined : parseRecord(key, stored)
+        draft.#entries.set(toByteString(key), { key, stored, original, current: original })
+      }
+      return draft
+    })
+  }
+
+  #entry(key: Uint8Array): DraftEntry {
+    const entry = this.#entries.get(toByteString(key))
+    if (entry === undefined) throw new Error('varve: a commit touches a key that it did not declare')
+    return entry
+  }
+
+  /** What the key holds, with what this commit did so far. */
+  get(key: Uint8Array): Payload | undefined {
+    return this.#entry(key).current
+  }
+
+  /** The live record as it was stored before this commit. */
+  stored(key: Uint8Array): Uint8Array | undefined {
+    return this.#entry(key).stored
+  }
+
+  set(key: Uint8Array, payload: Payload): void {
+    this.#entry(key).current = payload
+  }
+
+  /** Whether there was something to delete. */
+  delete(key: Uint8Array): boolean {
+    const entry = this.#entry(key)
+    const existed = entry.current !== undefined
+    entry.current = undefined
+    return existed
+  }
+
+  /** Puts the net effect into the batch. */
+  flush(view: View, batch: Batch): MaybePromise<DraftResult> {
+    const { epoch, latestSnapshot } = this.#head
+    const changes: LoggedChange[] = []
+    const uncertain: Uint8Array[] = []
+    let growth = 0
+    for (const { key, stored, original, current } of this.#entries.values()) {
+      if (current === original) continue
+      if (original !== undefined && current !== undefined && samePayload(original, current)) continue
+      const preserved = original !== undefined && original.birth < epoch && latestSnapshot >= original.birth
+      if (preserved) batch.put('history', versionKey(key, original.birth), stored as Uint8Array)
+      if (current !== undefined) {
+        const record = encodeRecord(key, epoch, current)
+        batch.put('live', key, record)
+        changes.push({ key, kind: original === undefined ? ADDED : CHANGED, bytes: record.byteLength })
+        if (original === undefined) growth++
+        continue
+      }
+      batch.delete('live', key)
+      changes.push({ key, kind: REMOVED, bytes: 0 })
+      growth--
+      if (preserved) batch.put('history', versionKey(key, epoch), encodeRecord(key, epoch, TOMBSTONE_PAYLOAD))
+      // In the first epoch there is no history to look into.
+      else if (epoch > 1) uncertain.push(key)
+    }
+    const result = { changes, growth }
+    if (uncertain.length === 0) return result
+    const queries = uncertain.map(key => ({ key: versionKey(key, epoch), min: firstVersionKey(key) }))
+    return whenReady(view.seekMany('history', queries), rows => {
+      for (const [i, row] of rows.entries()) {
+        if (row === undefined || parseVersion(row).record.codec === TOMBSTONE) continue
+        const key = uncertain[i] as Uint8Array
+        batch.put('history', versionKey(key, epoch), encodeRecord(key, epoch, TOMBSTONE_PAYLOAD))
+      }
+      return result
+    })
+  }
+}

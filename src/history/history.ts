@@ -1,0 +1,313 @@
+import { DataIntegrityError, EngineError } from '../core/errors.ts'
+import { type Logger, SILENT_LOGGER } from '../core/logger.ts'
+import { type MaybePromise, whenReady } from '../core/maybe-promise.ts'
+import type { Batch, Engine, EngineStats, View } from '../engine/engine.ts'
+import { type BulkGoal, type BulkSource, type BulkSummary, bulkCommit, rollForward } from './bulk-commit.ts'
+import { type ChangePage, type EpochRange, readChangedKeys, summarizeChanges } from './change-list.ts'
+import { type Committed, Committer, type ExclusiveResult, type Mutation } from './committer.ts'
+import { decodeHead, HEAD_KEY, type Head } from './head.ts'
+import { Maintenance } from './maintenance.ts'
+import { type KeyedRecord, type KeyRange, readAt, readManyAt, type RecordPage, scanAt, scanLive } from './reader.ts'
+import { type ParsedRecord, type Payload, parseRecord } from './record.ts'
+import { dropSnapshots, listSnapshotRows, putSnapshot, requireSnapshot, type SnapshotRow } from './snapshot-table.ts'
+
+/** How a history is opened. */
+export interface HistoryOptions {
+  /** Whether commits wait until they are on disk. */
+  readonly flush?: boolean
+  readonly logger?: Logger
+}
+
+/** What a read is of: the current state, or a snapshot by its version number. */
+export type Moment = 'head' | number
+
+/** Which snapshots a seal drops in the same commit, decided from all of them and the new one. */
+export type PruneRule = (snapshots: readonly SnapshotRow[], view: View) => MaybePromise<ReadonlySet<number>>
+
+const FORMAT_KEY = Buffer.from('format')
+/** The layout of the store. Raised when an older varve could no longer read it. */
+const FORMAT_VERSION = 1
+
+/** An iteration moves on to a fresh view when its view is older than this, in milliseconds. */
+const MAX_VIEW_AGE = 5_000
+
+/**
+ * The multi-version map: current records, superseded ones, and the epochs that order them.
+ *
+ * It knows keys and payloads as bytes; what a snapshot means to users is the business of the layers above.
+ */
+export class History {
+  readonly engine: Engine
+  readonly #committer: Committer
+  readonly #maintenance: Maintenance
+  readonly #listeners = new Set<(head: Head) => void>()
+  /** A lower bound of the visible epoch: records born by then are certainly visible. Only ever grows. */
+  #knownEpoch = 0
+
+  private constructor(engine: Engine, options: HistoryOptions) {
+    this.engine = engine
+    this.#committer = new Committer({
+      engine,
+      flush: options.flush === true,
+      rollForward: () => rollForward(this.#committer),
+      onCommit: head => this.#committed(head),
+    })
+    this.#maintenance = new Maintenance(engine, this.#committer, options.logger ?? SILENT_LOGGER)
+  }
+
+  /**
+   * Opens the store of an engine, creating it where there is none, and takes up what was left unfinished.
+   *
+   * @throws {EngineError} with code `FORMAT_TOO_NEW` if a newer varve wrote it.
+   */
+  static async open(engine: Engine, options: HistoryOptions = {}): Promise<History> {
+    await engine.open()
+    try {
+      await checkFormat(engine)
+      const history = new History(engine, options)
+      const head = await history.head()
+      history.#knownEpoch = head.epoch
+      if (head.pending !== 0) await rollForward(history.#committer)
+      if (head.sequence > 0) history.#maintenance.kick()
+      return history
+    } catch (error) {
+      await engine.close()
+      throw error
+    }
+  }
+
+  /** Waits for what is under way and releases the engine. */
+  async close(): Promise<void> {
+    await this.#maintenance.close()
+    await this.#committer.close()
+    await this.engine.close()
+  }
+
+  #committed(head: Head): void {
+    if (head.epoch > this.#knownEpoch) {
+      this.#knownEpoch = head.epoch
+      this.#maintenance.kick()
+    } else if (Maintenance.isDue(head)) {
+      this.#maintenance.kick()
+    }
+    for (const listener of this.#listeners) listener(head)
+  }
+
+  /** Calls `listener` after each commit of this process. Returns what ends that. */
+  onCommit(listener: (head: Head) => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  /** Runs `read` on one consistent view. */
+  async view<T>(read: (view: View, head: Head) => MaybePromise<T>): Promise<T> {
+    const view = this.engine.read()
+    try {
+      const head = decodeHead(await view.get('meta', HEAD_KEY))
+      if (head.epoch > this.#knownEpoch) this.#knownEpoch = head.epoch
+      return await read(view, head)
+    } finally {
+      view.close()
+    }
+  }
+
+  head(): Promise<Head> {
+    return this.view((_view, head) => head)
+  }
+
+  /** The current record of a key: one lookup, unless a large commit may be under way at it. */
+  get(key: Uint8Array): MaybePromise<ParsedRecord | undefined> {
+    return whenReady(this.engine.get('live', key), bytes => {
+      if (bytes !== undefined) {
+        const record = parseRecord(key, bytes)
+        if (record.birth <= this.#knownEpoch) return record
+      }
+      return this.view((view, head) => readHead(view, head, key))
+    })
+  }
+
+  /** The current records of keys, in one view. */
+  getMany(keys: readonly Uint8Array[]): Promise<(ParsedRecord | undefined)[]> {
+    return this.view((view, head) => readManyAt(view, keys, head.epoch))
+  }
+
+  /** What a key held at a snapshot. */
+  getAt(version: number, key: Uint8Array): Promise<ParsedRecord | undefined> {
+    return this.#viewAt(version, (view, epoch) => readAt(view, key, epoch))
+  }
+
+  getManyAt(version: number, keys: readonly Uint8Array[]): Promise<(ParsedRecord | undefined)[]> {
+    return this.#viewAt(version, (view, epoch) => readManyAt(view, keys, epoch))
+  }
+
+  #viewAt<T>(version: number, read: (view: View, epoch: number) => MaybePromise<T>): Promise<T> {
+    return this.view(async view => read(view, (await requireSnapshot(view, version)).epoch))
+  }
+
+  /**
+   * The records of a range at a moment, in key order, in pages.
+   *
+   * A `consistent` iteration reads one view to its end. Any other moves on to a fresh view when its own gets old, so
+   * as not to pin what others have freed: at a snapshot that makes no difference (and if the snapshot was dropped
+   * meanwhile, it ends with `SnapshotNotFoundError`); of the current state, later pages may then show later commits.
+   */
+  async *records(
+    moment: Moment,
+    range: KeyRange,
+    options: { readonly consistent?: boolean } = {},
+  ): AsyncGenerator<readonly KeyedRecord[], void, undefined> {
+    let rest: KeyRange | undefined = range
+    let left = range.limit ?? Number.POSITIVE_INFINITY
+    while (rest !== undefined && left > 0) {
+      const view = this.engine.read()
+      const opened = performance.now()
+      try {
+        const head = decodeHead(await view.get('meta', HEAD_KEY))
+        const epoch = moment === 'head' ? head.epoch : (await requireSnapshot(view, moment)).epoch
+        const live = moment === 'head' && head.pending === 0
+        do {
+          const bounded: KeyRange = Number.isFinite(left) ? { ...rest, limit: left } : rest
+          const page: RecordPage = live ? await scanLive(view, bounded) : await scanAt(view, bounded, epoch)
+          const records = page.records.length > left ? page.records.slice(0, left) : page.records
+          left -= records.length
+          rest = page.resumeAfter && resumed(range, page.resumeAfter)
+          if (records.length > 0) yield records
+        } while (
+          rest !== undefined &&
+          left > 0 &&
+          (options.consistent === true || performance.now() - opened < MAX_VIEW_AGE)
+        )
+      } finally {
+        view.close()
+      }
+    }
+  }
+
+  /** A change that shares its commit with others. */
+  mutate<T>(mutation: Mutation<T>): Promise<Committed<T>> {
+    return this.#committer.mutate(mutation)
+  }
+
+  /** A commit of its own, for what is not a change of keys. */
+  exclusive<T>(
+    build: (view: View, batch: Batch, head: Head) => MaybePromise<ExclusiveResult<T>>,
+  ): Promise<T> {
+    return this.#committer.exclusive(build)
+  }
+
+  /** A change of any size. */
+  bulk(source: BulkSource, goal: BulkGoal = { kind: 'state' }): Promise<BulkSummary> {
+    return bulkCommit(this.engine, this.#committer, source, goal)
+  }
+
+  /**
+   * Seals the open epoch as a snapshot, in one small commit, and opens the next. `prune` names snapshots to drop in
+   * the same commit. Returns the version number.
+   */
+  seal(metadata: Payload, prune?: PruneRule): Promise<SnapshotRow> {
+    return this.#committer.exclusive(async (view, batch, head) => {
+      const snapshot: SnapshotRow = { version: head.nextVersion, epoch: head.epoch, metadata }
+      putSnapshot(batch, snapshot)
+      const sealed: Head = {
+        ...head,
+        epoch: head.epoch + 1,
+        latestSnapshot: head.epoch,
+        nextVersion: head.nextVersion + 1,
+      }
+      if (prune === undefined) return { value: snapshot, head: sealed }
+      const all = [...(await listSnapshotRows(view)), snapshot]
+      const dropped = await prune(all, view)
+      return { value: snapshot, head: dropped.size === 0 ? sealed : dropSnapshots(batch, sealed, all, dropped) }
+    })
+  }
+
+  /** All snapshots, oldest first. */
+  snapshots(): Promise<SnapshotRow[]> {
+    return this.view(listSnapshotRows)
+  }
+
+  /** One snapshot. @throws {SnapshotNotFoundError} */
+  snapshot(version: number): Promise<SnapshotRow> {
+    return this.view(view => requireSnapshot(view, version))
+  }
+
+  /** Rewrites what is kept with a snapshot. */
+  updateSnapshot(version: number, change: (metadata: Payload) => Payload): Promise<void> {
+    return this.#committer.exclusive(async (view, batch) => {
+      const snapshot = await requireSnapshot(view, version)
+      putSnapshot(batch, { ...snapshot, metadata: change(snapshot.metadata) })
+      return { value: undefined }
+    })
+  }
+
+  /** Takes snapshots off the list, chosen from it under the write exclusion; what only they could see is freed soon. */
+  async drop(choose: (snapshots: readonly SnapshotRow[]) => ReadonlySet<number>): Promise<readonly SnapshotRow[]> {
+    const dropped = await this.#committer.exclusive(async (view, batch, head) => {
+      const all = await listSnapshotRows(view)
+      const versions = choose(all)
+      if (versions.size === 0) return { value: [] }
+      return {
+        value: all.filter(snapshot => versions.has(snapshot.version)),
+        head: dropSnapshots(batch, head, all, versions),
+      }
+    })
+    this.#maintenance.kick()
+    return dropped
+  }
+
+  /** The keys touched in a range of epochs, in one pass. */
+  changedKeys(range: EpochRange, above?: string): Promise<ChangePage> {
+    return this.view(view => readChangedKeys(view, range, above))
+  }
+
+  /** How much a range of epochs changed. */
+  summarize(range: EpochRange): Promise<{ changes: number; bytes: number }> {
+    return this.view(view => summarizeChanges(view, range))
+  }
+
+  /** Does all background work now. */
+  maintain(signal?: AbortSignal): Promise<void> {
+    return this.#maintenance.finish(signal)
+  }
+
+  stats(): Promise<EngineStats> {
+    return Promise.resolve(this.engine.stats())
+  }
+}
+
+function readHead(view: View, head: Head, key: Uint8Array): MaybePromise<ParsedRecord | undefined> {
+  return readAt(view, key, head.epoch)
+}
+
+function resumed(range: KeyRange, after: Uint8Array): KeyRange {
+  return range.reverse === true
+    ? { ...range, lt: after, lte: undefined }
+    : { ...range, gt: after, gte: undefined }
+}
+
+async function checkFormat(engine: Engine): Promise<void> {
+  const stored = await engine.get('meta', FORMAT_KEY)
+  if (stored === undefined) {
+    // Decided under the write exclusion: two processes may create the store at once.
+    await engine.commit(async (view, batch) => {
+      if ((await view.get('meta', FORMAT_KEY)) === undefined) {
+        batch.put('meta', FORMAT_KEY, Buffer.from(JSON.stringify({ format: FORMAT_VERSION })))
+      }
+    })
+    return
+  }
+  let format: unknown
+  try {
+    format = (JSON.parse(Buffer.from(stored).toString('utf8')) as { format?: unknown }).format
+  } catch (cause) {
+    throw new DataIntegrityError('The format record of the store cannot be read: the store is damaged.', { cause })
+  }
+  if (format === FORMAT_VERSION) return
+  if (typeof format === 'number' && format > FORMAT_VERSION) {
+    throw new EngineError(
+      `The store has format ${format}, and this varve reads formats up to ${FORMAT_VERSION}. Upgrade varve to open it; it was left as it is.`,
+      { code: 'FORMAT_TOO_NEW' },
+    )
+  }
+  throw new DataIntegrityError(`The store has an unknown format (${JSON.stringify(format)}): it is damaged.`)
+}

@@ -1,0 +1,278 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import { fromByteString, toByteString } from '../core/bytes.ts'
+import { StoreClosedError } from '../core/errors.ts'
+import { counterTupleKey, firstVersionKey, lastVersionKey, versionKey } from '../core/key.ts'
+import type { Logger } from '../core/logger.ts'
+import type { Batch, Engine, View } from '../engine/engine.ts'
+import { appendRun, type ChangedKeys, readChangedKeys } from './change-list.ts'
+import { readLog } from './commit-log.ts'
+import type { Committer, ExclusiveResult } from './committer.ts'
+import { decodeHead, HEAD_KEY, type Head } from './head.ts'
+import { parseVersion } from './reader.ts'
+import { parseRecord, TOMBSTONE } from './record.ts'
+import { epochsToFree, listSnapshotRows, unmarkForFreeing } from './snapshot-table.ts'
+import { abandonedStages, removeStagedRows } from './stage.ts'
+
+/** A run of the change lists has at most so many keys, by which folding bounds its memory. */
+const MAX_RUN_KEYS = 200_000
+/** The log keeps at least so many entries, for watchers that lag and for asking after an operation. */
+const KEPT_LOG_ENTRIES = 1024
+/** The open epoch is folded as well once the log has grown by so many entries. */
+const MAX_UNFOLDED_ENTRIES = 8192
+/** Log rows trimmed in one commit. */
+const TRIM_ROWS = 2000
+/** Keys whose versions are looked through in one commit. */
+const FREE_KEYS = 250
+
+/**
+ * Work that keeps the store small, done in the background in small commits: folding the log of sealed epochs into
+ * their change lists, trimming the log, freeing what dropped snapshots alone could see, removing stages left behind.
+ *
+ * Every step finds its work in the store and is decided under the write exclusion, so that it may be done twice, by
+ * several processes, or cut off at any point.
+ */
+export class Maintenance {
+  readonly #engine: Engine
+  readonly #committer: Committer
+  readonly #logger: Logger
+  #running: Promise<void> | undefined
+  #again = false
+  #closed = false
+
+  constructor(engine: Engine, committer: Committer, logger: Logger) {
+    this.#engine = engine
+    this.#committer = committer
+    this.#logger = logger
+  }
+
+  /** Sees to what there is to do, soon. */
+  kick(): void {
+    if (this.#closed) return
+    this.#again = true
+    this.#running ??= this.#run().finally(() => {
+      this.#running = undefined
+    })
+  }
+
+  /** Whether the log is long enough to be folded although its epoch is open. */
+  static isDue(head: Head): boolean {
+    return head.sequence - head.folded > MAX_UNFOLDED_ENTRIES
+  }
+
+  /** Resolves when nothing is left to do. Rejects with what keeps the work from being done. */
+  async finish(signal?: AbortSignal): Promise<void> {
+    await this.#running
+    while (!this.#closed && (await this.#step())) signal?.throwIfAborted()
+  }
+
+  /** Stops after the step under way. */
+  async close(): Promise<void> {
+    this.#closed = true
+    await this.#running
+  }
+
+  async #run(): Promise<void> {
+    while (this.#again && !this.#closed) {
+      this.#again = false
+      try {
+        // Callers' commits queue in between: a step is one commit, and a turn of the event loop follows.
+        while (!this.#closed && (await this.#step())) await nextTurn()
+      } catch (error) {
+        if (error instanceof StoreClosedError) return
+        this.#logger.warn({ err: error }, 'varve: background work failed; it is tried again after the next snapshot')
+        return
+      }
+    }
+  }
+
+  /** Does one small piece of work. Returns whether there may be more. */
+  async #step(): Promise<boolean> {
+    return (await this.#fold()) || (await this.#trim()) || (await this.#free()) || (await this.#removeStages())
+  }
+
+  async #read<T>(read: (view: View, head: Head) => Promise<T>): Promise<T> {
+    const view = this.#engine.read()
+    try {
+      return await read(view, decodeHead(await view.get('meta', HEAD_KEY)))
+    } finally {
+      view.close()
+    }
+  }
+
+  async #fold(): Promise<boolean> {
+    const piece = await this.#read(gatherRuns)
+    if (piece === undefined) return false
+    const { from, through, runs } = piece
+    return this.#committer.exclusive<boolean>(async (view, batch, head): Promise<ExclusiveResult<boolean>> => {
+      // Somebody else has folded meanwhile: look again.
+      if (head.folded !== from) return { value: true }
+      for (const [epoch, changes] of runs) await appendRun(view, batch, epoch, changes)
+      return { value: true, head: { ...head, folded: through } }
+    })
+  }
+
+  async #trim(): Promise<boolean> {
+    const surplus = (head: Head): number => Math.min(head.folded, head.sequence - KEPT_LOG_ENTRIES) + 1
+    const due = await this.#read(async (_view, head) => surplus(head) - head.logStart > KEPT_LOG_ENTRIES)
+    if (!due) return false
+    return this.#committer.exclusive<boolean>(async (view, batch, head) => {
+      const keepFrom = surplus(head)
+      const { rows, more } = await view.scan('log', {
+        lt: counterTupleKey(keepFrom),
+        limit: TRIM_ROWS,
+        keysOnly: true,
+      })
+      for (const row of rows) batch.delete('log', row.key)
+      // First the head says that entries are gone, then they go: nobody takes a gap for silence.
+      return { value: more, head: { ...head, logStart: Math.max(head.logStart, keepFrom) } }
+    })
+  }
+
+  async #free(): Promise<boolean> {
+    const gap = await this.#read(findGap)
+    if (gap === undefined) return false
+    let above = ''
+    for (let more = true; more; ) {
+      const page = await this.#read(view => readChangedKeys(view, { after: gap.first, through: gap.next }, above))
+      for (let start = 0; start < page.keys.length; start += FREE_KEYS) {
+        if (this.#closed) return false
+        const keys = page.keys.slice(start, start + FREE_KEYS).map(fromByteString)
+        await this.#committer.exclusive(async (view, batch, head) => {
+          const snapshots = (await listSnapshotRows(view)).map(snapshot => snapshot.epoch)
+          for (const key of keys) await freeVersions(view, batch, key, [...snapshots, head.epoch])
+          return { value: undefined }
+        })
+        await nextTurn()
+      }
+      above = page.keys.at(-1) ?? above
+      more = page.more
+    }
+    return this.#committer.exclusive<boolean>(async (view, batch, head) => {
+      for (const epoch of gap.marks) unmarkForFreeing(batch, epoch)
+      await discardOldChanges(view, batch, head, new Set(gap.marks))
+      return { value: true }
+    })
+  }
+
+  async #removeStages(): Promise<boolean> {
+    const stages = await this.#read(view => abandonedStages(view, Date.now()))
+    const stage = stages[0]
+    if (stage === undefined) return false
+    return this.#committer.exclusive<boolean>(async (view, batch) => {
+      const more = await removeStagedRows(view, batch, stage)
+      return { value: more || stages.length > 1 }
+    })
+  }
+}
+
+interface FoldPiece {
+  readonly from: number
+  readonly through: number
+  readonly runs: ReadonlyMap<number, ChangedKeys>
+}
+
+/**
+ * The next stretch of the log to fold: entries of sealed epochs, or of the open one if the log is long. Whole commits
+ * only, so that one number says how far folding has come; a single commit may exceed the bound by itself.
+ */
+async function gatherRuns(view: View, head: Head): Promise<FoldPiece | undefined> {
+  const evenOpen = Maintenance.isDue(head)
+  const runs = new Map<number, ChangedKeys>()
+  let keys = 0
+  let through = head.folded
+  for await (const entries of readLog(view, head.folded)) {
+    for (const entry of entries) {
+      if (entry.epoch > head.epoch || (entry.epoch === head.epoch && !evenOpen)) return piece()
+      if (keys >= MAX_RUN_KEYS && entry.sequence > through) return piece()
+      through = entry.sequence
+      if (entry.changes.length === 0) continue
+      let run = runs.get(entry.epoch)
+      if (run === undefined) runs.set(entry.epoch, (run = new Map()))
+      for (const { key, bytes } of entry.changes) run.set(toByteString(key), bytes)
+      keys += entry.changes.length
+    }
+  }
+  return piece()
+
+  function piece(): FoldPiece | undefined {
+    return through === head.folded ? undefined : { from: head.folded, through, runs }
+  }
+}
+
+interface Gap {
+  /** The first marked epoch of the gap: only keys changed after it can have versions to free. */
+  readonly first: number
+  /** The epoch of the next snapshot, or the open one. */
+  readonly next: number
+  readonly marks: readonly number[]
+}
+
+/** The oldest stretch between remaining snapshots that has epochs marked for freeing. */
+async function findGap(view: View, head: Head): Promise<Gap | undefined> {
+  const marks = await epochsToFree(view)
+  const first = marks[0]
+  if (first === undefined) return undefined
+  const next = (await listSnapshotRows(view)).find(snapshot => snapshot.epoch > first)?.epoch ?? head.epoch
+  return { first, next, marks: marks.filter(epoch => epoch < next) }
+}
+
+/**
+ * Frees the versions of one key that no snapshot can see. `snapshots` are sorted, and the open epoch, which counts as
+ * one, is the last.
+ *
+ * - A version holds in `[birth, next birth)`; it goes when that is closed and holds no snapshot.
+ * - A trailing tombstone holds in `[birth, ∞)`, which the open epoch lies in; but once no older version of its key is
+ *   left it says nothing that absence would not, and goes too, as any leading tombstone does.
+ */
+async function freeVersions(view: View, batch: Batch, key: Uint8Array, snapshots: readonly number[]): Promise<void> {
+  const versions: { readonly birth: number; readonly tombstone: boolean }[] = []
+  let gte: Uint8Array | undefined = firstVersionKey(key)
+  while (gte !== undefined) {
+    const page = await view.scan('history', { gte, lte: lastVersionKey(key) })
+    for (const row of page.rows) {
+      const { record } = parseVersion(row)
+      versions.push({ birth: record.birth, tombstone: record.codec === TOMBSTONE })
+    }
+    const last = page.rows.at(-1)
+    gte = page.more && last !== undefined ? versionKey(key, (versions.at(-1)?.birth ?? 0) + 1) : undefined
+  }
+  const stored = await view.get('live', key)
+  const liveBirth = stored === undefined ? Number.POSITIVE_INFINITY : parseRecord(key, stored).birth
+  let anyBefore = false
+  for (const [i, { birth, tombstone }] of versions.entries()) {
+    const end = versions[i + 1]?.birth ?? liveBirth
+    const seen = holdsAny(snapshots, birth, end)
+    if (seen && !(tombstone && !anyBefore)) anyBefore = true
+    else batch.delete('history', versionKey(key, birth))
+  }
+}
+
+/** Whether a sorted list has a number in `[from, to)`. */
+function holdsAny(sorted: readonly number[], from: number, to: number): boolean {
+  let low = 0
+  let high = sorted.length
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    if ((sorted[middle] as number) < from) low = middle + 1
+    else high = middle
+  }
+  return low < sorted.length && (sorted[low] as number) < to
+}
+
+/**
+ * Discards the change lists up to the oldest epoch that anyone can still compare from: the oldest snapshot, or one
+ * that is still to be freed, as freeing reads them.
+ */
+async function discardOldChanges(view: View, batch: Batch, head: Head, done: ReadonlySet<number>): Promise<void> {
+  const oldestMark = (await epochsToFree(view)).find(epoch => !done.has(epoch)) ?? head.epoch
+  const oldestSnapshot = (await listSnapshotRows(view))[0]?.epoch ?? head.epoch
+  const oldest = Math.min(oldestSnapshot, oldestMark)
+  let gt: Uint8Array | undefined
+  for (;;) {
+    // The list of the oldest snapshot itself is kept: it says how much that snapshot changed.
+    const page = await view.scan('changes', { gt, lt: counterTupleKey(oldest), keysOnly: true })
+    for (const row of page.rows) batch.delete('changes', row.key)
+    gt = page.rows.at(-1)?.key
+    if (!page.more || gt === undefined) return
+  }
+}

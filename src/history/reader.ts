@@ -1,0 +1,204 @@
+import { bytesEqual, compareBytes } from '../core/bytes.ts'
+import { DataIntegrityError } from '../core/errors.ts'
+import { decodeKey, firstVersionKey, lastVersionKey, splitVersionKey, versionKey } from '../core/key.ts'
+import { type MaybePromise, whenReady } from '../core/maybe-promise.ts'
+import type { Row, ScanRange, View } from '../engine/engine.ts'
+import { type ParsedRecord, parseRecord, TOMBSTONE } from './record.ts'
+
+/** One key and the record that a reader sees there. */
+export interface KeyedRecord {
+  readonly key: Uint8Array
+  readonly record: ParsedRecord
+}
+
+/** A record of the history table, checked against the birth in its key. */
+export function parseVersion(row: Row): KeyedRecord {
+  const { key, birth } = splitVersionKey(row.key)
+  const record = parseRecord(key, row.value)
+  if (record.birth !== birth) {
+    throw new DataIntegrityError(
+      `A version of key ${JSON.stringify(decodeKey(key))} stands under epoch ${birth} but was written in ${record.birth}: the store is damaged.`,
+    )
+  }
+  return { key, record }
+}
+
+/** The newest version of `key` in the history with a birth up to `epoch`: a value, a tombstone, or none. */
+export function readVersion(view: View, key: Uint8Array, epoch: number): MaybePromise<ParsedRecord | undefined> {
+  const query = { key: versionKey(key, epoch), min: firstVersionKey(key) }
+  return whenReady(view.seek('history', query), row => (row === undefined ? undefined : parseVersion(row).record))
+}
+
+/**
+ * What `key` held at `epoch`: of the live record and the history, the version with the greatest birth up to it.
+ *
+ * The live record was born after every version in the history (or with a tombstone, over which it wins), so that one
+ * lookup answers where nothing changed since, and one lookup and a seek where something did.
+ */
+export function readAt(view: View, key: Uint8Array, epoch: number): MaybePromise<ParsedRecord | undefined> {
+  return whenReady(view.get('live', key), bytes => {
+    if (bytes !== undefined) {
+      const record = parseRecord(key, bytes)
+      if (record.birth <= epoch) return record
+    }
+    return whenReady(readVersion(view, key, epoch), presentRecord)
+  })
+}
+
+/** {@link readAt} for many keys, in at most two calls of the engine. */
+export function readManyAt(
+  view: View,
+  keys: readonly Uint8Array[],
+  epoch: number,
+): MaybePromise<(ParsedRecord | undefined)[]> {
+  return whenReady(view.getMany('live', keys), found => {
+    const records: (ParsedRecord | undefined)[] = new Array(keys.length)
+    const older: number[] = []
+    for (let i = 0; i < keys.length; i++) {
+      const bytes = found[i]
+      const record = bytes === undefined ? undefined : parseRecord(keys[i] as Uint8Array, bytes)
+      if (record !== undefined && record.birth <= epoch) records[i] = record
+      else older.push(i)
+    }
+    if (older.length === 0) return records
+    const queries = older.map(i => {
+      const key = keys[i] as Uint8Array
+      return { key: versionKey(key, epoch), min: firstVersionKey(key) }
+    })
+    return whenReady(view.seekMany('history', queries), rows => {
+      for (const [j, row] of rows.entries()) {
+        if (row !== undefined) records[older[j] as number] = presentRecord(parseVersion(row).record)
+      }
+      return records
+    })
+  })
+}
+
+function presentRecord(record: ParsedRecord | undefined): ParsedRecord | undefined {
+  return record?.codec === TOMBSTONE ? undefined : record
+}
+
+/** A page of records in key order. */
+export interface RecordPage {
+  readonly records: readonly KeyedRecord[]
+  /** Where the next page begins: past this key. `undefined` at the end of the range. */
+  readonly resumeAfter: Uint8Array | undefined
+}
+
+/** A range of keys, as UTF-8 bytes, and the direction. */
+export type KeyRange = Pick<ScanRange, 'gt' | 'gte' | 'lt' | 'lte' | 'reverse' | 'limit'>
+
+/** The next page of the live records of a range. */
+export function scanLive(view: View, range: KeyRange): MaybePromise<RecordPage> {
+  return whenReady(view.scan('live', range), page => ({
+    records: page.rows.map(({ key, value }) => ({ key, record: parseRecord(key, value) })),
+    resumeAfter: page.more ? page.rows.at(-1)?.key : undefined,
+  }))
+}
+
+/**
+ * The next page of what a range held at `epoch`.
+ *
+ * Live records born by then stand as they are. The others are looked up in the history, and so are keys that are no
+ * longer live: those are found by leaping through the history from key to key, however many versions each has.
+ */
+export async function scanAt(view: View, range: KeyRange, epoch: number): Promise<RecordPage> {
+  const page = await view.scan('live', range)
+  const reverse = range.reverse === true
+  const boundary = page.more ? page.rows.at(-1)?.key : undefined
+  const dead = await deadKeys(view, range, boundary, page.rows)
+  const end = dead.resumeAfter
+  // Where the dead keys were cut off, the live keys past the cut belong to the next page.
+  const rows = end === undefined ? page.rows : page.rows.filter(row => before(row.key, end, reverse))
+  const keys = mergeKeys(rows, dead.keys, reverse)
+  const live = new Map<Uint8Array, Uint8Array>(rows.map(row => [row.key, row.value]))
+  const records: (ParsedRecord | undefined)[] = []
+  const older: number[] = []
+  for (const [i, key] of keys.entries()) {
+    const bytes = live.get(key)
+    const record = bytes === undefined ? undefined : parseRecord(key, bytes)
+    if (record !== undefined && record.birth <= epoch) records[i] = record
+    else older.push(i)
+  }
+  const versions = await view.seekMany(
+    'history',
+    older.map(i => ({
+      key: versionKey(keys[i] as Uint8Array, epoch),
+      min: firstVersionKey(keys[i] as Uint8Array),
+    })),
+  )
+  for (const [j, row] of versions.entries()) {
+    if (row !== undefined) records[older[j] as number] = presentRecord(parseVersion(row).record)
+  }
+  const found: KeyedRecord[] = []
+  for (const [i, key] of keys.entries()) {
+    const record = records[i]
+    if (record !== undefined) found.push({ key, record })
+  }
+  return { records: found, resumeAfter: end ?? boundary }
+}
+
+interface DeadKeys {
+  readonly keys: readonly Uint8Array[]
+  /** Set where the keys were cut off at a page's worth. */
+  readonly resumeAfter: Uint8Array | undefined
+}
+
+/** At most so many keys that are only in the history make a page. */
+const MAX_DEAD_KEYS = 1000
+
+/** The keys of a range, up to and including `boundary`, that are in the history but not among the live rows. */
+async function deadKeys(
+  view: View,
+  range: KeyRange,
+  boundary: Uint8Array | undefined,
+  live: readonly Row[],
+): Promise<DeadKeys> {
+  const reverse = range.reverse === true
+  const keys: Uint8Array[] = []
+  let next = historyBounds(range)
+  let position = 0
+  for (;;) {
+    const { rows } = await view.scan('history', { ...next, reverse, limit: 1, keysOnly: true })
+    const row = rows[0]
+    if (row === undefined) return { keys, resumeAfter: undefined }
+    const { key } = splitVersionKey(row.key)
+    if (boundary !== undefined && (reverse ? compareBytes(key, boundary) < 0 : compareBytes(key, boundary) > 0)) {
+      return { keys, resumeAfter: undefined }
+    }
+    // Both sides are sorted the same way: walk the live keys along.
+    while (position < live.length && before((live[position] as Row).key, key, reverse)) position++
+    const current = live[position]
+    if (current === undefined || !bytesEqual(current.key, key)) {
+      keys.push(key)
+      if (keys.length >= MAX_DEAD_KEYS) return { keys, resumeAfter: key }
+    }
+    next = reverse ? { ...next, lt: firstVersionKey(key), lte: undefined } : { ...next, gt: lastVersionKey(key), gte: undefined }
+  }
+}
+
+function before(a: Uint8Array, b: Uint8Array, reverse: boolean): boolean {
+  return reverse ? compareBytes(a, b) > 0 : compareBytes(a, b) < 0
+}
+
+/** The same range over the history table. */
+function historyBounds(range: KeyRange): Pick<ScanRange, 'gt' | 'gte' | 'lt' | 'lte'> {
+  const { gt, gte, lt, lte } = range
+  return {
+    gt: gt && lastVersionKey(gt),
+    gte: gte && firstVersionKey(gte),
+    lt: lt && firstVersionKey(lt),
+    lte: lte && lastVersionKey(lte),
+  }
+}
+
+function mergeKeys(live: readonly Row[], dead: readonly Uint8Array[], reverse: boolean): Uint8Array[] {
+  const keys: Uint8Array[] = []
+  let i = 0
+  for (const key of dead) {
+    while (i < live.length && before((live[i] as Row).key, key, reverse)) keys.push((live[i++] as Row).key)
+    keys.push(key)
+  }
+  while (i < live.length) keys.push((live[i++] as Row).key)
+  return keys
+}

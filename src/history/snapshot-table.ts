@@ -1,0 +1,95 @@
+import { SnapshotNotFoundError } from '../core/errors.ts'
+import { counterAt, counterKey } from '../core/key.ts'
+import { type MaybePromise, whenReady } from '../core/maybe-promise.ts'
+import type { Batch, Row, View } from '../engine/engine.ts'
+import type { Head } from './head.ts'
+import { encodeRecord, type Payload, parseRecord } from './record.ts'
+
+/** A snapshot as the history knows it: a number for people, the epoch it seals, and what the layer above keeps with it. */
+export interface SnapshotRow {
+  /** 1, 2, …: the `vN` that users name. Never used again, also after the snapshot is gone. */
+  readonly version: number
+  /** The sealed epoch: the snapshot is the state as readers at this epoch see it. */
+  readonly epoch: number
+  readonly metadata: Payload
+}
+
+export function putSnapshot(batch: Batch, { version, epoch, metadata }: SnapshotRow): void {
+  const key = counterKey(version)
+  batch.put('snapshots', key, encodeRecord(key, epoch, metadata))
+}
+
+function parseSnapshot(row: Row): SnapshotRow {
+  const { birth, codec, bytes } = parseRecord(row.key, row.value)
+  return { version: counterAt(row.key), epoch: birth, metadata: { codec, bytes } }
+}
+
+/** All snapshots, oldest first. */
+export async function listSnapshotRows(view: View): Promise<SnapshotRow[]> {
+  const snapshots: SnapshotRow[] = []
+  let gt: Uint8Array | undefined
+  for (;;) {
+    const page = await view.scan('snapshots', { gt })
+    for (const row of page.rows) snapshots.push(parseSnapshot(row))
+    gt = page.rows.at(-1)?.key
+    if (!page.more || gt === undefined) return snapshots
+  }
+}
+
+/** @throws {SnapshotNotFoundError} if there is no such snapshot in this view. */
+export function requireSnapshot(view: View, version: number): MaybePromise<SnapshotRow> {
+  const key = counterKey(version)
+  return whenReady(view.get('snapshots', key), value => {
+    if (value === undefined) {
+      throw new SnapshotNotFoundError(`There is no snapshot v${version}. listSnapshots() names those that exist.`)
+    }
+    return parseSnapshot({ key, value })
+  })
+}
+
+const FREE_PREFIX = Buffer.from('free/')
+
+function freeKey(epoch: number): Uint8Array {
+  return Buffer.concat([FREE_PREFIX, counterKey(epoch)])
+}
+
+/** Notes that the versions only `epoch` could see are to be freed. The note goes when that is done. */
+export function markForFreeing(batch: Batch, epoch: number): void {
+  batch.put('meta', freeKey(epoch), Buffer.of(1))
+}
+
+export function unmarkForFreeing(batch: Batch, epoch: number): void {
+  batch.delete('meta', freeKey(epoch))
+}
+
+/** The epochs marked for freeing, oldest first. */
+export async function epochsToFree(view: View): Promise<number[]> {
+  const epochs: number[] = []
+  let gt = FREE_PREFIX as Uint8Array
+  for (;;) {
+    const page = await view.scan('meta', { gt, lt: Buffer.from('free0') })
+    for (const { key } of page.rows) epochs.push(counterAt(key.subarray(FREE_PREFIX.byteLength)))
+    const last = page.rows.at(-1)
+    if (!page.more || last === undefined) return epochs
+    gt = last.key
+  }
+}
+
+/**
+ * Takes snapshots off the list, in one commit with the mark that has their versions freed.
+ *
+ * From this commit on, no read at them succeeds; only later commits free what they alone could see. Returns the head
+ * with the newest snapshot that remains, by which superseded records are preserved.
+ */
+export function dropSnapshots(batch: Batch, head: Head, all: readonly SnapshotRow[], versions: ReadonlySet<number>): Head {
+  let latestSnapshot = 0
+  for (const { version, epoch } of all) {
+    if (versions.has(version)) {
+      batch.delete('snapshots', counterKey(version))
+      markForFreeing(batch, epoch)
+    } else {
+      latestSnapshot = epoch
+    }
+  }
+  return { ...head, latestSnapshot }
+}

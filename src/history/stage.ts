@@ -1,0 +1,175 @@
+import { randomInt } from 'node:crypto'
+import { fromByteString, toByteString } from '../core/bytes.ts'
+import { DataIntegrityError } from '../core/errors.ts'
+import { counterAt, counterKey } from '../core/key.ts'
+import type { Batch, View } from '../engine/engine.ts'
+import { encodeRecord, type Payload, parseRecord, TOMBSTONE_PAYLOAD } from './record.ts'
+
+/**
+ * Stages: rows of a large commit, written in many small ones and invisible until it is rolled forward.
+ *
+ * A row says what its key shall hold; a tombstone, that it shall be absent. The rows of a stage lie under its random
+ * id, so that several may be prepared at once. A stage whose writer died is recognised by the time it was last
+ * touched, and removed by maintenance.
+ */
+
+const REGISTRY_PREFIX = Buffer.from('stage/')
+const REGISTRY_END = Buffer.from('stage0')
+const ID_BYTES = 6
+
+/** A stage nobody touched for so long belongs to a writer that is gone. In milliseconds. */
+const ABANDONED_AFTER = 60 * 60 * 1000
+
+export type StageId = number
+
+export function newStageId(): StageId {
+  return randomInt(2 ** 47)
+}
+
+function registryKey(stage: StageId): Uint8Array {
+  return Buffer.concat([REGISTRY_PREFIX, counterKey(stage)])
+}
+
+/** Notes that the stage is in use at `now` (milliseconds). Every commit that adds to it does so. */
+export function touchStage(batch: Batch, stage: StageId, now: number): void {
+  batch.put('meta', registryKey(stage), counterKey(now))
+}
+
+/** Gives the stage to maintenance to remove. */
+export function abandonStage(batch: Batch, stage: StageId): void {
+  batch.put('meta', registryKey(stage), counterKey(0))
+}
+
+/** Ends the note of a stage whose rows are gone. */
+export function forgetStage(batch: Batch, stage: StageId): void {
+  batch.delete('meta', registryKey(stage))
+}
+
+/** The stages that nobody will roll forward any more. */
+export async function abandonedStages(view: View, now: number): Promise<StageId[]> {
+  const { rows } = await view.scan('meta', { gt: REGISTRY_PREFIX, lt: REGISTRY_END })
+  return rows
+    .filter(row => counterAt(row.value) < now - ABANDONED_AFTER)
+    .map(row => counterAt(row.key.subarray(REGISTRY_PREFIX.byteLength)))
+}
+
+function rowKey(stage: StageId, key: Uint8Array): Uint8Array {
+  return Buffer.concat([counterKey(stage), key])
+}
+
+/** Adds a row. `undefined` means that the key shall be absent. */
+export function putStaged(batch: Batch, stage: StageId, key: Uint8Array, target: Payload | undefined): void {
+  batch.put('staged', rowKey(stage, key), encodeRecord(key, 0, target ?? TOMBSTONE_PAYLOAD))
+}
+
+export interface StagedRow {
+  readonly key: Uint8Array
+  readonly target: Payload
+}
+
+/** The next rows of a stage above a key. */
+export async function readStaged(
+  view: View,
+  stage: StageId,
+  above: Uint8Array | undefined,
+): Promise<{ readonly rows: readonly StagedRow[]; readonly more: boolean }> {
+  const start = counterKey(stage)
+  const page = await view.scan('staged', {
+    ...(above === undefined ? { gte: start } : { gt: rowKey(stage, above) }),
+    lt: counterKey(stage + 1),
+    limit: 2000,
+  })
+  const rows = page.rows.map(row => {
+    const key = row.key.subarray(ID_BYTES)
+    return { key, target: parseRecord(key, row.value) }
+  })
+  return { rows, more: page.more }
+}
+
+/** The targets of some keys; `undefined` for keys the stage does not hold. */
+export async function findStaged(view: View, stage: StageId, keys: readonly Uint8Array[]): Promise<(Payload | undefined)[]> {
+  const values = await view.getMany(
+    'staged',
+    keys.map(key => rowKey(stage, key)),
+  )
+  return values.map((value, i) => (value === undefined ? undefined : parseRecord(keys[i] as Uint8Array, value)))
+}
+
+/** Removes some rows of a stage. Returns whether any are left. */
+export async function removeStagedRows(view: View, batch: Batch, stage: StageId): Promise<boolean> {
+  const page = await view.scan('staged', {
+    gte: counterKey(stage),
+    lt: counterKey(stage + 1),
+    limit: 5000,
+    keysOnly: true,
+  })
+  for (const row of page.rows) batch.delete('staged', row.key)
+  if (!page.more) forgetStage(batch, stage)
+  return page.more
+}
+
+const PENDING_KEY = Buffer.from('pending')
+const LAST_BULK_KEY = Buffer.from('last-bulk')
+
+/**
+ * A large commit that has been decided and is being rolled forward, by whoever comes next if its writer dies.
+ *
+ * `state` makes the staged rows the current state; `snapshot` makes them a snapshot and leaves the current state.
+ */
+export interface PendingCommit {
+  readonly kind: 'state' | 'snapshot'
+  readonly stage: StageId
+  readonly writer: string
+  readonly operation: number
+  /** Rows up to this key (as a byte string) have been rolled forward. */
+  readonly cursor?: string
+  readonly growth: number
+  readonly set: number
+  readonly deleted: number
+  readonly unchanged: number
+  /** Of a `snapshot`: the metadata it will have, as a codec byte and base64. */
+  readonly metadata?: { readonly codec: number; readonly bytes: string }
+}
+
+export function putPending(batch: Batch, pending: PendingCommit): void {
+  batch.put('meta', PENDING_KEY, encodeRecord(PENDING_KEY, 0, { codec: 1, bytes: Buffer.from(JSON.stringify(pending)) }))
+}
+
+/** Ends a pending commit, and keeps what it did for the writer that asks. */
+export function finishPending(batch: Batch, pending: PendingCommit): void {
+  batch.delete('meta', PENDING_KEY)
+  const { metadata: _, cursor: __, ...summary } = pending
+  batch.put(
+    'meta',
+    LAST_BULK_KEY,
+    encodeRecord(LAST_BULK_KEY, 0, { codec: 1, bytes: Buffer.from(JSON.stringify(summary)) }),
+  )
+}
+
+export async function readPending(view: View): Promise<PendingCommit> {
+  const pending = await readPendingAt(view, PENDING_KEY)
+  if (pending === undefined) {
+    throw new DataIntegrityError('The store says that a large commit is pending, but not which: it is damaged.')
+  }
+  return pending
+}
+
+/** What the last large commit did. */
+export function readLastBulk(view: View): Promise<PendingCommit | undefined> {
+  return readPendingAt(view, LAST_BULK_KEY)
+}
+
+async function readPendingAt(view: View, key: Uint8Array): Promise<PendingCommit | undefined> {
+  const stored = await view.get('meta', key)
+  if (stored === undefined) return undefined
+  return JSON.parse(Buffer.from(parseRecord(key, stored).bytes).toString('utf8')) as PendingCommit
+}
+
+/** A cursor of {@link PendingCommit} as a key, and back. */
+export function cursorKey(pending: PendingCommit): Uint8Array | undefined {
+  return pending.cursor === undefined ? undefined : fromByteString(pending.cursor)
+}
+
+export function toCursor(key: Uint8Array): string {
+  return toByteString(key)
+}
