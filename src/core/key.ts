@@ -8,6 +8,9 @@ export const MAX_KEY_BYTES = 1024
 const COUNTER_BYTES = 6
 const MAX_COUNTER = 2 ** 48 - 1
 
+/** No epoch reaches this; a range of epochs up to it has no end. */
+export const MAX_EPOCH: number = MAX_COUNTER - 1
+
 /**
  * A key as its UTF-8 bytes, checked.
  *
@@ -16,7 +19,9 @@ const MAX_COUNTER = 2 ** 48 - 1
  */
 export function encodeKey(key: unknown): Uint8Array {
   if (typeof key !== 'string') {
-    throw new InvalidKeyError(`A key must be a string, not ${key === null ? 'null' : `a value of type ${typeof key}`}.`)
+    throw new InvalidKeyError(
+      `A key must be a string, not ${key === null ? 'null' : `a value of type ${typeof key}`}.`,
+    )
   }
   if (key.length === 0) throw new InvalidKeyError('A key must not be empty.')
   // Each UTF-16 unit takes at least one byte, so this refuses huge strings before encoding them.

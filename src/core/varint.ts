@@ -54,7 +54,9 @@ export class VarintReader {
       }
       scale *= 0x80
     }
-    throw new DataIntegrityError('A stored number is truncated or too large; the record that holds it is damaged.')
+    throw new DataIntegrityError(
+      'A stored number is truncated or too large; the record that holds it is damaged.',
+    )
   }
 
   /** The next `length` bytes, as a view of the same memory. */

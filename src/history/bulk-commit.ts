@@ -6,8 +6,17 @@ import { ADDED, appendLogEntry, CHANGED, type LoggedChange, REMOVED, readLog, TO
 import type { Committer } from './committer.ts'
 import { Draft } from './draft.ts'
 import { decodeHead, HEAD_KEY, type Head } from './head.ts'
+import type { HistoryLimits } from './limits.ts'
 import { PatchBuffer } from './patch-buffer.ts'
-import { encodeRecord, type ParsedRecord, type Payload, parseRecord, payloadsEqual, TOMBSTONE, TOMBSTONE_PAYLOAD } from './record.ts'
+import {
+  encodeRecord,
+  type ParsedRecord,
+  type Payload,
+  parseRecord,
+  payloadsEqual,
+  TOMBSTONE,
+  TOMBSTONE_PAYLOAD,
+} from './record.ts'
 import { markForFreeing, putSnapshot } from './snapshot-table.ts'
 import {
   abandonStage,
@@ -19,8 +28,8 @@ import {
   readLastBulk,
   readPending,
   readStaged,
-  touchStage,
   toCursor,
+  touchStage,
 } from './stage.ts'
 
 /**
@@ -47,7 +56,11 @@ export interface BulkSource {
    * What keys that were written since the preparation began shall hold; `undefined` to leave one as it is. Runs in
    * the deciding commit.
    */
-  targets(view: View, keys: readonly Uint8Array[], patch: PatchBuffer): Promise<readonly ({ target: Payload | undefined } | undefined)[]>
+  targets(
+    view: View,
+    keys: readonly Uint8Array[],
+    patch: PatchBuffer,
+  ): Promise<readonly ({ target: Payload | undefined } | undefined)[]>
 }
 
 /** What became of the keys of a patch. */
@@ -55,7 +68,7 @@ export interface BulkSummary {
   readonly operationId: string
   readonly set: number
   readonly deleted: number
-  /** Keys that the patch named but that held the same already. */
+  /** Keys of the resulting state that were so before. */
   readonly unchanged: number
 }
 
@@ -78,11 +91,12 @@ export async function bulkCommit(
   committer: Committer,
   source: BulkSource,
   goal: BulkGoal,
+  limits: HistoryLimits,
 ): Promise<BulkSummary> {
   for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
-    const patch = new PatchBuffer(engine, committer)
+    const patch = new PatchBuffer(engine, committer, limits)
     try {
-      const summary = await prepareAndDecide(engine, committer, source, goal, patch)
+      const summary = await prepareAndDecide(engine, committer, source, goal, limits, patch)
       if (summary !== undefined) return summary
       await patch.discard()
     } catch (error) {
@@ -100,6 +114,7 @@ async function prepareAndDecide(
   committer: Committer,
   source: BulkSource,
   goal: BulkGoal,
+  limits: HistoryLimits,
   patch: PatchBuffer,
 ): Promise<BulkSummary | undefined> {
   const operation = committer.ids.next()
@@ -118,7 +133,8 @@ async function prepareAndDecide(
         const found = targets[i]
         return found === undefined ? [] : [{ key, target: found.target }]
       })
-      if (patch.stage === undefined) return commitPatch(view, batch, head, committer, operation, [...patch.rows, ...updates])
+      if (patch.stage === undefined)
+        return commitPatch(view, batch, head, committer, operation, [...patch.rows, ...updates])
       for (const { key, target } of updates) putStaged(batch, patch.stage, key, target)
       touchStage(batch, patch.stage, Date.now())
       putPending(batch, {
@@ -129,9 +145,11 @@ async function prepareAndDecide(
         growth: 0,
         set: 0,
         deleted: 0,
-        unchanged: 0,
         ...(goal.kind === 'snapshot' && {
-          metadata: { codec: goal.metadata.codec, bytes: Buffer.from(goal.metadata.bytes).toString('base64') },
+          metadata: {
+            codec: goal.metadata.codec,
+            bytes: Buffer.from(goal.metadata.bytes).toString('base64'),
+          },
         }),
       })
       return { value: { kind: 'pending' }, head: { ...head, pending: 1 } }
@@ -139,7 +157,7 @@ async function prepareAndDecide(
     if (decision.kind === 'done') return { operationId, ...decision.counts }
     if (decision.kind === 'lost') return undefined
     if (decision.kind === 'pending') {
-      await rollForward(committer)
+      await rollForward(committer, limits)
       return { operationId, ...(await outcome(engine, committer.ids.writer, operation)) }
     }
     await catchUp(engine, source, patch, since, decision.sequence)
@@ -168,7 +186,13 @@ async function keysSince(view: View, since: number): Promise<Uint8Array[] | unde
 }
 
 /** Extends the patch by what was logged in `(since, through]`, outside the write exclusion. */
-async function catchUp(engine: Engine, source: BulkSource, patch: PatchBuffer, since: number, through: number): Promise<void> {
+async function catchUp(
+  engine: Engine,
+  source: BulkSource,
+  patch: PatchBuffer,
+  since: number,
+  through: number,
+): Promise<void> {
   const view = engine.read()
   try {
     for await (const entries of readLog(view, since, through)) {
@@ -199,28 +223,29 @@ async function commitPatch(
     head,
     rows.map(row => row.key),
   )
-  const counts = { set: 0, deleted: 0, unchanged: 0 }
+  let set = 0
+  let deleted = 0
   // Caught-up rows stand after those of the preparation and supersede them.
   const latest = new Map(rows.map(row => [toByteString(row.key), row]))
   for (const { key, target } of latest.values()) {
     const current = draft.get(key)
-    if (payloadsEqual(current, target)) {
-      if (target !== undefined) counts.unchanged++
-    } else if (target === undefined) {
+    if (payloadsEqual(current, target)) continue
+    if (target === undefined) {
       draft.delete(key)
-      counts.deleted++
+      deleted++
     } else {
       draft.set(key, target)
-      counts.set++
+      set++
     }
   }
   const { changes, growth } = await draft.flush(view, batch)
-  const value: Decision = { kind: 'done', counts }
+  const size = head.size + growth
+  const value: Decision = { kind: 'done', counts: { set, deleted, unchanged: size - set } }
   if (changes.length === 0) return { value }
   const sequence = head.sequence + 1
   const author = { writer: committer.ids.writer, firstOperation: operation, lastOperation: operation }
   appendLogEntry(batch, sequence, head.epoch, author, changes)
-  return { value, head: { ...head, sequence, size: head.size + growth } }
+  return { value, head: { ...head, sequence, size } }
 }
 
 async function outcome(engine: Engine, writer: string, operation: number): Promise<Counts> {
@@ -228,7 +253,7 @@ async function outcome(engine: Engine, writer: string, operation: number): Promi
   try {
     const last = await readLastBulk(view)
     if (last?.writer === writer && last.operation === operation) {
-      return { set: last.set, deleted: last.deleted, unchanged: last.unchanged }
+      return { set: last.set, deleted: last.deleted, unchanged: last.size - last.set }
     }
     // Another large commit has ended since; its counts have replaced ours.
     return { set: 0, deleted: 0, unchanged: 0 }
@@ -238,16 +263,23 @@ async function outcome(engine: Engine, writer: string, operation: number): Promi
 }
 
 /** Finishes the pending large commit, whoever decided it. Returns at once if there is none. */
-export async function rollForward(committer: Committer): Promise<void> {
+export async function rollForward(committer: Committer, limits: HistoryLimits): Promise<void> {
   for (let more = true; more; ) {
-    more = await committer.exclusive((view, batch, head) => rollForwardStep(view, batch, head), { evenIfPending: true })
+    more = await committer.exclusive((view, batch, head) => rollForwardStep(view, batch, head, limits), {
+      evenIfPending: true,
+    })
   }
 }
 
-async function rollForwardStep(view: View, batch: Batch, head: Head): Promise<{ value: boolean; head?: Head }> {
+async function rollForwardStep(
+  view: View,
+  batch: Batch,
+  head: Head,
+  limits: HistoryLimits,
+): Promise<{ value: boolean; head?: Head }> {
   if (head.pending === 0) return { value: false }
   const pending = await readPending(view)
-  const { rows } = await readStaged(view, pending.stage, cursorKey(pending))
+  const { rows } = await readStaged(view, pending.stage, cursorKey(pending), limits.stageRows)
   const last = rows.at(-1)
   if (last === undefined) return { value: false, head: publish(batch, head, pending) }
 
@@ -265,10 +297,13 @@ async function rollForwardStep(view: View, batch: Batch, head: Head): Promise<{ 
     growth: pending.growth + step.growth,
     set: pending.set + step.set,
     deleted: pending.deleted + step.deleted,
-    unchanged: pending.unchanged + step.unchanged,
   })
   let sequence = head.sequence
-  const author = { writer: pending.writer, firstOperation: pending.operation, lastOperation: pending.operation }
+  const author = {
+    writer: pending.writer,
+    firstOperation: pending.operation,
+    lastOperation: pending.operation,
+  }
   if (step.changes.length > 0) {
     if (pending.kind === 'state') {
       appendLogEntry(batch, ++sequence, head.epoch + 1, author, step.changes)
@@ -284,7 +319,7 @@ async function rollForwardStep(view: View, batch: Batch, head: Head): Promise<{ 
 
 /** Ends a pending commit: opens the epoch in which its rows were written. */
 function publish(batch: Batch, head: Head, pending: PendingCommit): Head {
-  finishPending(batch, pending)
+  finishPending(batch, { ...pending, size: head.size + pending.growth })
   abandonStage(batch, pending.stage)
   // Records were preserved as if a snapshot sealed the epoch; now it has gone like a dropped one.
   markForFreeing(batch, head.epoch)
@@ -315,7 +350,6 @@ class RollForwardStep {
   growth = 0
   set = 0
   deleted = 0
-  unchanged = 0
   readonly #batch: Batch
   readonly #epoch: number
   readonly #kind: PendingCommit['kind']
@@ -328,14 +362,12 @@ class RollForwardStep {
 
   apply(key: Uint8Array, stored: Uint8Array | undefined, target: Payload | undefined): void {
     const original = stored === undefined ? undefined : parseRecord(key, stored)
-    if (payloadsEqual(original, target)) {
-      if (target !== undefined) this.unchanged++
-      return
-    }
+    if (payloadsEqual(original, target)) return
     if (target === undefined) this.deleted++
     else this.set++
     // Readers at the open epoch find the record here until the commit ends.
-    if (original !== undefined) this.#batch.put('history', versionKey(key, original.birth), stored as Uint8Array)
+    if (original !== undefined)
+      this.#batch.put('history', versionKey(key, original.birth), stored as Uint8Array)
     if (this.#kind === 'state') this.#applyToState(key, original, target)
     else this.#applyToSnapshot(key, original, target)
   }

@@ -4,8 +4,8 @@ import { DataIntegrityError } from '../core/errors.ts'
 import { counterAt, counterTupleKey } from '../core/key.ts'
 import { MAX_VARINT_BYTES, VarintReader, writeVarint } from '../core/varint.ts'
 import type { Batch, Row, View } from '../engine/engine.ts'
-import { decodeHead, HEAD_KEY } from './head.ts'
 import { readLog } from './commit-log.ts'
+import { decodeHead, HEAD_KEY } from './head.ts'
 
 /**
  * The change lists: which keys each epoch touched, sorted.
@@ -46,7 +46,12 @@ const MAX_COUNTER = 2 ** 48 - 1
 export const MAX_PAGE_KEYS = 100_000
 
 /** Adds a run to `epoch`. `changes` must not be empty. */
-export async function appendRun(view: View, batch: Batch, epoch: number, changes: ChangedKeys): Promise<void> {
+export async function appendRun(
+  view: View,
+  batch: Batch,
+  epoch: number,
+  changes: ChangedKeys,
+): Promise<void> {
   const last = await view.seek('changes', {
     key: counterTupleKey(epoch, MAX_COUNTER),
     min: counterTupleKey(epoch, 0),
@@ -110,6 +115,11 @@ function decodeChunk(row: Row, visit: (key: string, bytes: number) => void): voi
   }
 }
 
+/** @throws {DataIntegrityError} if the row is not a whole chunk. */
+export function checkChangeRow(row: Row): void {
+  decodeChunk(row, () => undefined)
+}
+
 /**
  * The smallest keys above `above` that were touched in a range of epochs, sorted and distinct.
  *
@@ -145,8 +155,10 @@ export async function readChangedKeys(view: View, range: EpochRange, above = '')
       }
       const first = toByteString(row.key.subarray(EPOCH_AND_RUN_BYTES))
       if (cutoff !== undefined && first > cutoff) continue
-      const sameRun = next !== undefined && toByteString(next.key.subarray(0, EPOCH_AND_RUN_BYTES)) ===
-        toByteString(row.key.subarray(0, EPOCH_AND_RUN_BYTES))
+      const sameRun =
+        next !== undefined &&
+        toByteString(next.key.subarray(0, EPOCH_AND_RUN_BYTES)) ===
+          toByteString(row.key.subarray(0, EPOCH_AND_RUN_BYTES))
       if (sameRun && toByteString(next.key.subarray(EPOCH_AND_RUN_BYTES)) <= above) continue
       decodeChunk(row, add)
       if (next === undefined && more) gte = Buffer.concat([row.key, Buffer.from([0])])
@@ -170,7 +182,10 @@ export async function readChangedKeys(view: View, range: EpochRange, above = '')
 }
 
 /** How many distinct keys a range touched, and the bytes of the records it left. */
-export async function summarizeChanges(view: View, range: EpochRange): Promise<{ changes: number; bytes: number }> {
+export async function summarizeChanges(
+  view: View,
+  range: EpochRange,
+): Promise<{ changes: number; bytes: number }> {
   let changes = 0
   let bytes = 0
   let above = ''

@@ -3,7 +3,7 @@ import { asBuffer } from '../core/bytes.ts'
 import { DataIntegrityError } from '../core/errors.ts'
 import { counterAt, counterTupleKey } from '../core/key.ts'
 import { MAX_VARINT_BYTES, VarintReader, writeVarint } from '../core/varint.ts'
-import type { Batch, View } from '../engine/engine.ts'
+import type { Batch, Row, View } from '../engine/engine.ts'
 
 /**
  * The commit log: one entry a commit, `sequence → (writer, operation numbers, epoch, keys)`.
@@ -96,7 +96,9 @@ function decodePart(sequence: number, bytes: Uint8Array): LogEntry {
   const buffer = asBuffer(bytes)
   const end = bytes.byteLength - CHECKSUM_BYTES
   if (end < WRITER_BYTES || buffer.readUInt32LE(end) !== crc32(buffer.subarray(0, end))) {
-    throw new DataIntegrityError(`Entry ${sequence} of the commit log does not match its checksum: it is damaged.`)
+    throw new DataIntegrityError(
+      `Entry ${sequence} of the commit log does not match its checksum: it is damaged.`,
+    )
   }
   const reader = new VarintReader(bytes, WRITER_BYTES, end)
   const epoch = reader.next()
@@ -108,7 +110,19 @@ function decodePart(sequence: number, bytes: Uint8Array): LogEntry {
     const key = reader.take(Math.floor(tag / 4))
     changes.push({ key, kind: (tag % 4) as ChangeKind, bytes: reader.next() })
   }
-  return { sequence, epoch, writer: buffer.toString('hex', 0, WRITER_BYTES), firstOperation, lastOperation, changes }
+  return {
+    sequence,
+    epoch,
+    writer: buffer.toString('hex', 0, WRITER_BYTES),
+    firstOperation,
+    lastOperation,
+    changes,
+  }
+}
+
+/** @throws {DataIntegrityError} if the row is not a whole part of an entry. */
+export function checkLogRow(row: Row): void {
+  decodePart(counterAt(row.key), row.value)
 }
 
 /**

@@ -100,7 +100,8 @@ export class Committer {
   ): Promise<T> {
     return new Promise((resolve, reject) => {
       if (this.#closed) throw new StoreClosedError()
-      const run = (): Promise<void> => this.#commit(build, options?.evenIfPending === true).then(resolve, reject)
+      const run = (): Promise<void> =>
+        this.#commit(build, options?.evenIfPending === true).then(resolve, reject)
       // A roll-forward is asked for by the commit at the front of the queue: it cannot wait behind it.
       if (options?.evenIfPending) void run()
       else {
@@ -149,7 +150,10 @@ export class Committer {
   }
 
   async #commitGroup(group: readonly QueuedMutation[]): Promise<void> {
-    const keys = group.length === 1 ? (group[0] as QueuedMutation).mutation.keys : group.flatMap(item => item.mutation.keys)
+    const keys =
+      group.length === 1
+        ? (group[0] as QueuedMutation).mutation.keys
+        : group.flatMap(item => item.mutation.keys)
     const author: CommitAuthor = {
       writer: this.ids.writer,
       firstOperation: (group[0] as QueuedMutation).operation,
@@ -157,16 +161,17 @@ export class Committer {
     }
     let outcomes: Outcome[] = []
     try {
-      await this.#commit((view, batch, head) =>
-        whenReady(Draft.open(view, head, keys), draft => {
-          outcomes = group.map(item => attempt(item.mutation, draft))
-          return whenReady(draft.flush(view, batch), ({ changes, growth }): ExclusiveResult<void> => {
-            if (changes.length === 0) return { value: undefined }
-            const sequence = head.sequence + 1
-            appendLogEntry(batch, sequence, head.epoch, author, changes)
-            return { value: undefined, head: { ...head, sequence, size: head.size + growth } }
-          })
-        }),
+      await this.#commit(
+        (view, batch, head) =>
+          whenReady(Draft.open(view, head, keys), draft => {
+            outcomes = group.map(item => attempt(item.mutation, draft))
+            return whenReady(draft.flush(view, batch), ({ changes, growth }): ExclusiveResult<void> => {
+              if (changes.length === 0) return { value: undefined }
+              const sequence = head.sequence + 1
+              appendLogEntry(batch, sequence, head.epoch, author, changes)
+              return { value: undefined, head: { ...head, sequence, size: head.size + growth } }
+            })
+          }),
         false,
       )
     } catch (error) {

@@ -5,7 +5,15 @@ import type { Batch, View } from '../engine/engine.ts'
 import { ADDED, CHANGED, type LoggedChange, REMOVED } from './commit-log.ts'
 import type { Head } from './head.ts'
 import { parseVersion } from './reader.ts'
-import { encodeRecord, type ParsedRecord, type Payload, parseRecord, samePayload, TOMBSTONE, TOMBSTONE_PAYLOAD } from './record.ts'
+import {
+  encodeRecord,
+  type ParsedRecord,
+  type Payload,
+  parseRecord,
+  samePayload,
+  TOMBSTONE,
+  TOMBSTONE_PAYLOAD,
+} from './record.ts'
 
 interface DraftEntry {
   readonly key: Uint8Array
@@ -67,9 +75,14 @@ export class Draft {
     return this.#entry(key).current
   }
 
-  /** The live record as it was stored before this commit. */
-  stored(key: Uint8Array): Uint8Array | undefined {
-    return this.#entry(key).stored
+  /**
+   * The record that a reader would find after what this commit did so far, to compare with one that was read before:
+   * a value that was written anew differs from it by its birth, if not by itself.
+   */
+  record(key: Uint8Array): Uint8Array | undefined {
+    const { stored, original, current } = this.#entry(key)
+    if (current === original) return stored
+    return current && encodeRecord(key, this.#head.epoch, current)
   }
 
   set(key: Uint8Array, payload: Payload): void {

@@ -40,7 +40,16 @@ export const NEW_HEAD: Head = {
   pending: 0,
 }
 
-const FIELDS = ['epoch', 'sequence', 'size', 'nextVersion', 'latestSnapshot', 'folded', 'logStart', 'pending'] as const
+const FIELDS = [
+  'epoch',
+  'sequence',
+  'size',
+  'nextVersion',
+  'latestSnapshot',
+  'folded',
+  'logStart',
+  'pending',
+] as const
 const LENGTH = FIELDS.length * 8
 
 export function encodeHead(head: Head): Uint8Array {
@@ -55,7 +64,9 @@ export function decodeHead(stored: Uint8Array | undefined): Head {
   if (stored === undefined) return NEW_HEAD
   const bytes = Buffer.from(stored.buffer, stored.byteOffset, stored.byteLength)
   if (bytes.length !== LENGTH + 4 || bytes.readUInt32LE(LENGTH) !== crc32(bytes.subarray(0, LENGTH))) {
-    throw new DataIntegrityError('The head record of the store does not match its checksum: the store is damaged.')
+    throw new DataIntegrityError(
+      'The head record of the store does not match its checksum: the store is damaged.',
+    )
   }
   return {
     epoch: bytes.readDoubleLE(0),

@@ -6,23 +6,47 @@ import { type BulkGoal, type BulkSource, type BulkSummary, bulkCommit, rollForwa
 import { type ChangePage, type EpochRange, readChangedKeys, summarizeChanges } from './change-list.ts'
 import { type Committed, Committer, type ExclusiveResult, type Mutation } from './committer.ts'
 import { decodeHead, HEAD_KEY, type Head } from './head.ts'
+import { DEFAULT_LIMITS, type HistoryLimits } from './limits.ts'
 import { Maintenance } from './maintenance.ts'
-import { type KeyedRecord, type KeyRange, readAt, readManyAt, type RecordPage, scanAt, scanLive } from './reader.ts'
+import {
+  type KeyedRecord,
+  type KeyRange,
+  type RecordPage,
+  readAt,
+  readManyAt,
+  scanAt,
+  scanLive,
+} from './reader.ts'
 import { type ParsedRecord, type Payload, parseRecord } from './record.ts'
-import { dropSnapshots, listSnapshotRows, putSnapshot, requireSnapshot, type SnapshotRow } from './snapshot-table.ts'
+import {
+  dropSnapshots,
+  listSnapshotRows,
+  putSnapshot,
+  requireSnapshot,
+  type SnapshotRow,
+} from './snapshot-table.ts'
+import { type Verification, type VerifyOptions, verify } from './verify.ts'
 
 /** How a history is opened. */
 export interface HistoryOptions {
   /** Whether commits wait until they are on disk. */
   readonly flush?: boolean
   readonly logger?: Logger
+  /** @internal */
+  readonly limits?: Partial<HistoryLimits>
 }
 
 /** What a read is of: the current state, or a snapshot by its version number. */
 export type Moment = 'head' | number
 
-/** Which snapshots a seal drops in the same commit, decided from all of them and the new one. */
-export type PruneRule = (snapshots: readonly SnapshotRow[], view: View) => MaybePromise<ReadonlySet<number>>
+/** Which snapshots a seal drops in the same commit, the new one included; `undefined` for none. */
+export type PruneRule = (view: View, sealed: SnapshotRow) => MaybePromise<SnapshotSelection | undefined>
+
+/** Some of the store's snapshots. */
+export interface SnapshotSelection {
+  readonly all: readonly SnapshotRow[]
+  readonly versions: ReadonlySet<number>
+}
 
 const FORMAT_KEY = Buffer.from('format')
 /** The layout of the store. Raised when an older varve could no longer read it. */
@@ -40,19 +64,26 @@ export class History {
   readonly engine: Engine
   readonly #committer: Committer
   readonly #maintenance: Maintenance
+  readonly #limits: HistoryLimits
   readonly #listeners = new Set<(head: Head) => void>()
   /** A lower bound of the visible epoch: records born by then are certainly visible. Only ever grows. */
   #knownEpoch = 0
 
   private constructor(engine: Engine, options: HistoryOptions) {
     this.engine = engine
+    this.#limits = { ...DEFAULT_LIMITS, ...options.limits }
     this.#committer = new Committer({
       engine,
       flush: options.flush === true,
-      rollForward: () => rollForward(this.#committer),
+      rollForward: () => rollForward(this.#committer, this.#limits),
       onCommit: head => this.#committed(head),
     })
-    this.#maintenance = new Maintenance(engine, this.#committer, options.logger ?? SILENT_LOGGER)
+    this.#maintenance = new Maintenance(
+      engine,
+      this.#committer,
+      options.logger ?? SILENT_LOGGER,
+      this.#limits,
+    )
   }
 
   /**
@@ -67,7 +98,7 @@ export class History {
       const history = new History(engine, options)
       const head = await history.head()
       history.#knownEpoch = head.epoch
-      if (head.pending !== 0) await rollForward(history.#committer)
+      if (head.pending !== 0) await rollForward(history.#committer, history.#limits)
       if (head.sequence > 0) history.#maintenance.kick()
       return history
     } catch (error) {
@@ -109,6 +140,11 @@ export class History {
     } finally {
       view.close()
     }
+  }
+
+  /** The head in a view that the caller holds. */
+  headIn(view: View): MaybePromise<Head> {
+    return whenReady(view.get('meta', HEAD_KEY), decodeHead)
   }
 
   head(): Promise<Head> {
@@ -197,7 +233,7 @@ export class History {
 
   /** A change of any size. */
   bulk(source: BulkSource, goal: BulkGoal = { kind: 'state' }): Promise<BulkSummary> {
-    return bulkCommit(this.engine, this.#committer, source, goal)
+    return bulkCommit(this.engine, this.#committer, source, goal, this.#limits)
   }
 
   /**
@@ -214,10 +250,9 @@ export class History {
         latestSnapshot: head.epoch,
         nextVersion: head.nextVersion + 1,
       }
-      if (prune === undefined) return { value: snapshot, head: sealed }
-      const all = [...(await listSnapshotRows(view)), snapshot]
-      const dropped = await prune(all, view)
-      return { value: snapshot, head: dropped.size === 0 ? sealed : dropSnapshots(batch, sealed, all, dropped) }
+      const dropped = await prune?.(view, snapshot)
+      if (dropped === undefined || dropped.versions.size === 0) return { value: snapshot, head: sealed }
+      return { value: snapshot, head: dropSnapshots(batch, sealed, dropped.all, dropped.versions) }
     })
   }
 
@@ -241,7 +276,9 @@ export class History {
   }
 
   /** Takes snapshots off the list, chosen from it under the write exclusion; what only they could see is freed soon. */
-  async drop(choose: (snapshots: readonly SnapshotRow[]) => ReadonlySet<number>): Promise<readonly SnapshotRow[]> {
+  async drop(
+    choose: (snapshots: readonly SnapshotRow[]) => ReadonlySet<number>,
+  ): Promise<readonly SnapshotRow[]> {
     const dropped = await this.#committer.exclusive(async (view, batch, head) => {
       const all = await listSnapshotRows(view)
       const versions = choose(all)
@@ -265,9 +302,18 @@ export class History {
     return this.view(view => summarizeChanges(view, range))
   }
 
+  summarizeIn(view: View, range: EpochRange): Promise<{ changes: number; bytes: number }> {
+    return summarizeChanges(view, range)
+  }
+
   /** Does all background work now. */
   maintain(signal?: AbortSignal): Promise<void> {
     return this.#maintenance.finish(signal)
+  }
+
+  /** Looks at every record of the store. */
+  verify(options?: VerifyOptions): Promise<Verification> {
+    return this.view(view => verify(view, options))
   }
 
   stats(): Promise<EngineStats> {
@@ -300,7 +346,9 @@ async function checkFormat(engine: Engine): Promise<void> {
   try {
     format = (JSON.parse(Buffer.from(stored).toString('utf8')) as { format?: unknown }).format
   } catch (cause) {
-    throw new DataIntegrityError('The format record of the store cannot be read: the store is damaged.', { cause })
+    throw new DataIntegrityError('The format record of the store cannot be read: the store is damaged.', {
+      cause,
+    })
   }
   if (format === FORMAT_VERSION) return
   if (typeof format === 'number' && format > FORMAT_VERSION) {

@@ -8,6 +8,7 @@ import { appendRun, type ChangedKeys, readChangedKeys } from './change-list.ts'
 import { readLog } from './commit-log.ts'
 import type { Committer, ExclusiveResult } from './committer.ts'
 import { decodeHead, HEAD_KEY, type Head } from './head.ts'
+import type { HistoryLimits } from './limits.ts'
 import { parseVersion } from './reader.ts'
 import { parseRecord, TOMBSTONE } from './record.ts'
 import { epochsToFree, listSnapshotRows, unmarkForFreeing } from './snapshot-table.ts'
@@ -21,8 +22,6 @@ const KEPT_LOG_ENTRIES = 1024
 const MAX_UNFOLDED_ENTRIES = 8192
 /** Log rows trimmed in one commit. */
 const TRIM_ROWS = 2000
-/** Keys whose versions are looked through in one commit. */
-const FREE_KEYS = 250
 
 /**
  * Work that keeps the store small, done in the background in small commits: folding the log of sealed epochs into
@@ -35,14 +34,16 @@ export class Maintenance {
   readonly #engine: Engine
   readonly #committer: Committer
   readonly #logger: Logger
+  readonly #limits: HistoryLimits
   #running: Promise<void> | undefined
   #again = false
   #closed = false
 
-  constructor(engine: Engine, committer: Committer, logger: Logger) {
+  constructor(engine: Engine, committer: Committer, logger: Logger, limits: HistoryLimits) {
     this.#engine = engine
     this.#committer = committer
     this.#logger = logger
+    this.#limits = limits
   }
 
   /** Sees to what there is to do, soon. */
@@ -79,7 +80,10 @@ export class Maintenance {
         while (!this.#closed && (await this.#step())) await nextTurn()
       } catch (error) {
         if (error instanceof StoreClosedError) return
-        this.#logger.warn({ err: error }, 'varve: background work failed; it is tried again after the next snapshot')
+        this.#logger.warn(
+          { err: error },
+          'varve: background work failed; it is tried again after the next snapshot',
+        )
         return
       }
     }
@@ -87,7 +91,9 @@ export class Maintenance {
 
   /** Does one small piece of work. Returns whether there may be more. */
   async #step(): Promise<boolean> {
-    return (await this.#fold()) || (await this.#trim()) || (await this.#free()) || (await this.#removeStages())
+    return (
+      (await this.#fold()) || (await this.#trim()) || (await this.#free()) || (await this.#removeStages())
+    )
   }
 
   async #read<T>(read: (view: View, head: Head) => Promise<T>): Promise<T> {
@@ -103,12 +109,14 @@ export class Maintenance {
     const piece = await this.#read(gatherRuns)
     if (piece === undefined) return false
     const { from, through, runs } = piece
-    return this.#committer.exclusive<boolean>(async (view, batch, head): Promise<ExclusiveResult<boolean>> => {
-      // Somebody else has folded meanwhile: look again.
-      if (head.folded !== from) return { value: true }
-      for (const [epoch, changes] of runs) await appendRun(view, batch, epoch, changes)
-      return { value: true, head: { ...head, folded: through } }
-    })
+    return this.#committer.exclusive<boolean>(
+      async (view, batch, head): Promise<ExclusiveResult<boolean>> => {
+        // Somebody else has folded meanwhile: look again.
+        if (head.folded !== from) return { value: true }
+        for (const [epoch, changes] of runs) await appendRun(view, batch, epoch, changes)
+        return { value: true, head: { ...head, folded: through } }
+      },
+    )
   }
 
   async #trim(): Promise<boolean> {
@@ -131,12 +139,15 @@ export class Maintenance {
   async #free(): Promise<boolean> {
     const gap = await this.#read(findGap)
     if (gap === undefined) return false
+    const { freeKeys } = this.#limits
     let above = ''
     for (let more = true; more; ) {
-      const page = await this.#read(view => readChangedKeys(view, { after: gap.first, through: gap.next }, above))
-      for (let start = 0; start < page.keys.length; start += FREE_KEYS) {
+      const page = await this.#read(view =>
+        readChangedKeys(view, { after: gap.first, through: gap.next }, above),
+      )
+      for (let start = 0; start < page.keys.length; start += freeKeys) {
         if (this.#closed) return false
-        const keys = page.keys.slice(start, start + FREE_KEYS).map(fromByteString)
+        const keys = page.keys.slice(start, start + freeKeys).map(fromByteString)
         await this.#committer.exclusive(async (view, batch, head) => {
           const snapshots = (await listSnapshotRows(view)).map(snapshot => snapshot.epoch)
           for (const key of keys) await freeVersions(view, batch, key, [...snapshots, head.epoch])
@@ -187,7 +198,10 @@ async function gatherRuns(view: View, head: Head): Promise<FoldPiece | undefined
       through = entry.sequence
       if (entry.changes.length === 0) continue
       let run = runs.get(entry.epoch)
-      if (run === undefined) runs.set(entry.epoch, (run = new Map()))
+      if (run === undefined) {
+        run = new Map()
+        runs.set(entry.epoch, run)
+      }
       for (const { key, bytes } of entry.changes) run.set(toByteString(key), bytes)
       keys += entry.changes.length
     }
@@ -224,7 +238,12 @@ async function findGap(view: View, head: Head): Promise<Gap | undefined> {
  * - A trailing tombstone holds in `[birth, ∞)`, which the open epoch lies in; but once no older version of its key is
  *   left it says nothing that absence would not, and goes too, as any leading tombstone does.
  */
-async function freeVersions(view: View, batch: Batch, key: Uint8Array, snapshots: readonly number[]): Promise<void> {
+async function freeVersions(
+  view: View,
+  batch: Batch,
+  key: Uint8Array,
+  snapshots: readonly number[],
+): Promise<void> {
   const versions: { readonly birth: number; readonly tombstone: boolean }[] = []
   let gte: Uint8Array | undefined = firstVersionKey(key)
   while (gte !== undefined) {
@@ -263,7 +282,12 @@ function holdsAny(sorted: readonly number[], from: number, to: number): boolean 
  * Discards the change lists up to the oldest epoch that anyone can still compare from: the oldest snapshot, or one
  * that is still to be freed, as freeing reads them.
  */
-async function discardOldChanges(view: View, batch: Batch, head: Head, done: ReadonlySet<number>): Promise<void> {
+async function discardOldChanges(
+  view: View,
+  batch: Batch,
+  head: Head,
+  done: ReadonlySet<number>,
+): Promise<void> {
   const oldestMark = (await epochsToFree(view)).find(epoch => !done.has(epoch)) ?? head.epoch
   const oldestSnapshot = (await listSnapshotRows(view))[0]?.epoch ?? head.epoch
   const oldest = Math.min(oldestSnapshot, oldestMark)

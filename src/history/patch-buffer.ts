@@ -1,6 +1,7 @@
 import { toByteString } from '../core/bytes.ts'
 import type { Engine, View } from '../engine/engine.ts'
 import type { Committer } from './committer.ts'
+import type { HistoryLimits } from './limits.ts'
 import type { Payload } from './record.ts'
 import { abandonStage, findStaged, newStageId, putStaged, type StageId, touchStage } from './stage.ts'
 
@@ -9,13 +10,6 @@ export interface Target {
   readonly key: Uint8Array
   readonly target: Payload | undefined
 }
-
-/** A patch of at most so many keys and payload bytes is kept in memory and committed at once. */
-const MAX_MEMORY_KEYS = 20_000
-const MAX_MEMORY_BYTES = 16 * 1024 * 1024
-/** Once staged, the patch is written in commits of about so many keys or bytes. */
-const FLUSH_KEYS = 5_000
-const FLUSH_BYTES = 4 * 1024 * 1024
 
 /**
  * What a large commit is to change, gathered before it is made.
@@ -26,13 +20,15 @@ const FLUSH_BYTES = 4 * 1024 * 1024
 export class PatchBuffer {
   readonly #engine: Engine
   readonly #committer: Committer
+  readonly #limits: HistoryLimits
   #rows = new Map<string, Target>()
   #bytes = 0
   #stage: StageId | undefined
 
-  constructor(engine: Engine, committer: Committer) {
+  constructor(engine: Engine, committer: Committer, limits: HistoryLimits) {
     this.#engine = engine
     this.#committer = committer
+    this.#limits = limits
   }
 
   /** The stage that holds the patch; `undefined` while it is in memory. Rows may be waiting beside it. */
@@ -58,8 +54,9 @@ export class PatchBuffer {
   /** Moves rows to the stage if memory asks for it. */
   async relieve(): Promise<void> {
     const staged = this.#stage !== undefined
-    const keys = staged ? FLUSH_KEYS : MAX_MEMORY_KEYS
-    const bytes = staged ? FLUSH_BYTES : MAX_MEMORY_BYTES
+    const { patchKeys, patchBytes, stageRows, stageBytes } = this.#limits
+    const keys = staged ? stageRows : patchKeys
+    const bytes = staged ? stageBytes : patchBytes
     if (this.#rows.size >= keys || this.#bytes >= bytes) await this.flush()
   }
 
@@ -70,10 +67,11 @@ export class PatchBuffer {
     const targets = [...this.#rows.values()]
     this.#rows = new Map()
     this.#bytes = 0
+    const { stageRows, stageBytes } = this.#limits
     let start = 0
     do {
       let end = start
-      for (let bytes = 0; end < targets.length && end - start < FLUSH_KEYS && bytes < FLUSH_BYTES; end++) {
+      for (let bytes = 0; end < targets.length && end - start < stageRows && bytes < stageBytes; end++) {
         bytes += (targets[end] as Target).target?.bytes.byteLength ?? 0
       }
       const part = targets.slice(start, end)
@@ -101,7 +99,10 @@ export class PatchBuffer {
   }
 
   /** The target of a key that is in memory or staged, in a given view. `undefined` where the patch has none. */
-  async find(view: View, keys: readonly Uint8Array[]): Promise<({ target: Payload | undefined } | undefined)[]> {
+  async find(
+    view: View,
+    keys: readonly Uint8Array[],
+  ): Promise<({ target: Payload | undefined } | undefined)[]> {
     const staged = this.#stage === undefined ? [] : await findStaged(view, this.#stage, keys)
     return keys.map((key, i) => {
       const row = this.#rows.get(toByteString(key))

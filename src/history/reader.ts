@@ -2,8 +2,27 @@ import { bytesEqual, compareBytes } from '../core/bytes.ts'
 import { DataIntegrityError } from '../core/errors.ts'
 import { decodeKey, firstVersionKey, lastVersionKey, splitVersionKey, versionKey } from '../core/key.ts'
 import { type MaybePromise, whenReady } from '../core/maybe-promise.ts'
-import type { Row, ScanRange, View } from '../engine/engine.ts'
+import type { Page, Row, ScanRange, View } from '../engine/engine.ts'
 import { type ParsedRecord, parseRecord, TOMBSTONE } from './record.ts'
+
+/** All versions of a key, oldest first: those of the history, tombstones included, then the live record. */
+export async function readVersions(view: View, key: Uint8Array): Promise<ParsedRecord[]> {
+  const versions: ParsedRecord[] = []
+  let gte: Uint8Array | undefined = firstVersionKey(key)
+  while (gte !== undefined) {
+    const page: Page = await view.scan('history', { gte, lte: lastVersionKey(key) })
+    for (const row of page.rows) versions.push(parseVersion(row).record)
+    const last = versions.at(-1)
+    gte = page.more && last !== undefined ? versionKey(key, last.birth + 1) : undefined
+  }
+  const stored = await view.get('live', key)
+  if (stored === undefined) return versions
+  const live = parseRecord(key, stored)
+  // On equal birth the live record wins over the tombstone.
+  if (versions.at(-1)?.birth === live.birth) versions.pop()
+  versions.push(live)
+  return versions
+}
 
 /** One key and the record that a reader sees there. */
 export interface KeyedRecord {
@@ -24,9 +43,15 @@ export function parseVersion(row: Row): KeyedRecord {
 }
 
 /** The newest version of `key` in the history with a birth up to `epoch`: a value, a tombstone, or none. */
-export function readVersion(view: View, key: Uint8Array, epoch: number): MaybePromise<ParsedRecord | undefined> {
+export function readVersion(
+  view: View,
+  key: Uint8Array,
+  epoch: number,
+): MaybePromise<ParsedRecord | undefined> {
   const query = { key: versionKey(key, epoch), min: firstVersionKey(key) }
-  return whenReady(view.seek('history', query), row => (row === undefined ? undefined : parseVersion(row).record))
+  return whenReady(view.seek('history', query), row =>
+    row === undefined ? undefined : parseVersion(row).record,
+  )
 }
 
 /**
@@ -52,7 +77,7 @@ export function readManyAt(
   epoch: number,
 ): MaybePromise<(ParsedRecord | undefined)[]> {
   return whenReady(view.getMany('live', keys), found => {
-    const records: (ParsedRecord | undefined)[] = new Array(keys.length)
+    const records = new Array<ParsedRecord | undefined>(keys.length).fill(undefined)
     const older: number[] = []
     for (let i = 0; i < keys.length; i++) {
       const bytes = found[i]
@@ -163,7 +188,10 @@ async function deadKeys(
     const row = rows[0]
     if (row === undefined) return { keys, resumeAfter: undefined }
     const { key } = splitVersionKey(row.key)
-    if (boundary !== undefined && (reverse ? compareBytes(key, boundary) < 0 : compareBytes(key, boundary) > 0)) {
+    if (
+      boundary !== undefined &&
+      (reverse ? compareBytes(key, boundary) < 0 : compareBytes(key, boundary) > 0)
+    ) {
       return { keys, resumeAfter: undefined }
     }
     // Both sides are sorted the same way: walk the live keys along.
@@ -173,7 +201,9 @@ async function deadKeys(
       keys.push(key)
       if (keys.length >= MAX_DEAD_KEYS) return { keys, resumeAfter: key }
     }
-    next = reverse ? { ...next, lt: firstVersionKey(key), lte: undefined } : { ...next, gt: lastVersionKey(key), gte: undefined }
+    next = reverse
+      ? { ...next, lt: firstVersionKey(key), lte: undefined }
+      : { ...next, gt: lastVersionKey(key), gte: undefined }
   }
 }
 

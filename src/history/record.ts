@@ -57,7 +57,9 @@ export function fromPayload(payload: Payload): EncodedValue {
   const length = reader.next()
   try {
     // The declared length bounds what inflating may take, so that a damaged or hostile record cannot exhaust memory.
-    const bytes = inflateRawSync(payload.bytes.subarray(reader.offset), { maxOutputLength: Math.max(length, 1) })
+    const bytes = inflateRawSync(payload.bytes.subarray(reader.offset), {
+      maxOutputLength: Math.max(length, 1),
+    })
     if (bytes.byteLength === length) return { codec, bytes }
   } catch (cause) {
     throw new DataIntegrityError('A compressed value cannot be inflated; it is damaged.', { cause })
@@ -121,5 +123,7 @@ export function samePayload(a: Payload, b: Payload): boolean {
  */
 export function payloadsEqual(a: Payload | undefined, b: Payload | undefined): boolean {
   if (a === undefined || b === undefined) return a === b
-  return samePayload(a, b) || encodedEqual(fromPayload(a), fromPayload(b))
+  if (samePayload(a, b)) return true
+  if (a.codec === TOMBSTONE || b.codec === TOMBSTONE) return false
+  return encodedEqual(fromPayload(a), fromPayload(b))
 }

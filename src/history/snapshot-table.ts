@@ -41,7 +41,9 @@ export function requireSnapshot(view: View, version: number): MaybePromise<Snaps
   const key = counterKey(version)
   return whenReady(view.get('snapshots', key), value => {
     if (value === undefined) {
-      throw new SnapshotNotFoundError(`There is no snapshot v${version}. listSnapshots() names those that exist.`)
+      throw new SnapshotNotFoundError(
+        `There is no snapshot v${version}. listSnapshots() names those that exist.`,
+      )
     }
     return parseSnapshot({ key, value })
   })
@@ -81,7 +83,12 @@ export async function epochsToFree(view: View): Promise<number[]> {
  * From this commit on, no read at them succeeds; only later commits free what they alone could see. Returns the head
  * with the newest snapshot that remains, by which superseded records are preserved.
  */
-export function dropSnapshots(batch: Batch, head: Head, all: readonly SnapshotRow[], versions: ReadonlySet<number>): Head {
+export function dropSnapshots(
+  batch: Batch,
+  head: Head,
+  all: readonly SnapshotRow[],
+  versions: ReadonlySet<number>,
+): Head {
   let latestSnapshot = 0
   for (const { version, epoch } of all) {
     if (versions.has(version)) {

@@ -72,12 +72,13 @@ export async function readStaged(
   view: View,
   stage: StageId,
   above: Uint8Array | undefined,
+  limit: number,
 ): Promise<{ readonly rows: readonly StagedRow[]; readonly more: boolean }> {
   const start = counterKey(stage)
   const page = await view.scan('staged', {
     ...(above === undefined ? { gte: start } : { gt: rowKey(stage, above) }),
     lt: counterKey(stage + 1),
-    limit: 2000,
+    limit,
   })
   const rows = page.rows.map(row => {
     const key = row.key.subarray(ID_BYTES)
@@ -87,12 +88,18 @@ export async function readStaged(
 }
 
 /** The targets of some keys; `undefined` for keys the stage does not hold. */
-export async function findStaged(view: View, stage: StageId, keys: readonly Uint8Array[]): Promise<(Payload | undefined)[]> {
+export async function findStaged(
+  view: View,
+  stage: StageId,
+  keys: readonly Uint8Array[],
+): Promise<(Payload | undefined)[]> {
   const values = await view.getMany(
     'staged',
     keys.map(key => rowKey(stage, key)),
   )
-  return values.map((value, i) => (value === undefined ? undefined : parseRecord(keys[i] as Uint8Array, value)))
+  return values.map((value, i) =>
+    value === undefined ? undefined : parseRecord(keys[i] as Uint8Array, value),
+  )
 }
 
 /** Removes some rows of a stage. Returns whether any are left. */
@@ -126,17 +133,25 @@ export interface PendingCommit {
   readonly growth: number
   readonly set: number
   readonly deleted: number
-  readonly unchanged: number
   /** Of a `snapshot`: the metadata it will have, as a codec byte and base64. */
   readonly metadata?: { readonly codec: number; readonly bytes: string }
 }
 
 export function putPending(batch: Batch, pending: PendingCommit): void {
-  batch.put('meta', PENDING_KEY, encodeRecord(PENDING_KEY, 0, { codec: 1, bytes: Buffer.from(JSON.stringify(pending)) }))
+  batch.put(
+    'meta',
+    PENDING_KEY,
+    encodeRecord(PENDING_KEY, 0, { codec: 1, bytes: Buffer.from(JSON.stringify(pending)) }),
+  )
+}
+
+/** A large commit that has ended, and the number of keys it left. */
+export interface FinishedCommit extends PendingCommit {
+  readonly size: number
 }
 
 /** Ends a pending commit, and keeps what it did for the writer that asks. */
-export function finishPending(batch: Batch, pending: PendingCommit): void {
+export function finishPending(batch: Batch, pending: FinishedCommit): void {
   batch.delete('meta', PENDING_KEY)
   const { metadata: _, cursor: __, ...summary } = pending
   batch.put(
@@ -147,22 +162,24 @@ export function finishPending(batch: Batch, pending: PendingCommit): void {
 }
 
 export async function readPending(view: View): Promise<PendingCommit> {
-  const pending = await readPendingAt(view, PENDING_KEY)
+  const pending = await readJson<PendingCommit>(view, PENDING_KEY)
   if (pending === undefined) {
-    throw new DataIntegrityError('The store says that a large commit is pending, but not which: it is damaged.')
+    throw new DataIntegrityError(
+      'The store says that a large commit is pending, but not which: it is damaged.',
+    )
   }
   return pending
 }
 
 /** What the last large commit did. */
-export function readLastBulk(view: View): Promise<PendingCommit | undefined> {
-  return readPendingAt(view, LAST_BULK_KEY)
+export function readLastBulk(view: View): Promise<FinishedCommit | undefined> {
+  return readJson(view, LAST_BULK_KEY)
 }
 
-async function readPendingAt(view: View, key: Uint8Array): Promise<PendingCommit | undefined> {
+async function readJson<T>(view: View, key: Uint8Array): Promise<T | undefined> {
   const stored = await view.get('meta', key)
   if (stored === undefined) return undefined
-  return JSON.parse(Buffer.from(parseRecord(key, stored).bytes).toString('utf8')) as PendingCommit
+  return JSON.parse(Buffer.from(parseRecord(key, stored).bytes).toString('utf8')) as T
 }
 
 /** A cursor of {@link PendingCommit} as a key, and back. */

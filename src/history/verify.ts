@@ -1,0 +1,154 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import { compareBytes } from '../core/bytes.ts'
+import { decodeKey } from '../core/key.ts'
+import type { Row, Table, View } from '../engine/engine.ts'
+import { checkChangeRow } from './change-list.ts'
+import { checkLogRow } from './commit-log.ts'
+import { decodeHead, HEAD_KEY, type Head } from './head.ts'
+import { parseVersion } from './reader.ts'
+import { decodePayload, parseRecord, TOMBSTONE } from './record.ts'
+import { listSnapshotRows } from './snapshot-table.ts'
+
+/** Something that is not as it should be. */
+export interface Problem {
+  /** The table in which it was found. */
+  readonly table: Table
+  /** The key of the state that is affected, where there is one. */
+  readonly key?: string
+  readonly message: string
+}
+
+/** What a verification found. */
+export interface Verification {
+  readonly ok: boolean
+  /** Records looked at. */
+  readonly checked: number
+  readonly problems: readonly Problem[]
+}
+
+/** What a verification may be given. */
+export interface VerifyOptions {
+  readonly signal?: AbortSignal
+  /** Called every now and then with the records checked so far. */
+  readonly onProgress?: (checked: number) => void
+}
+
+/** Looks at every record in one view: its checksum, that its value decodes, and that the tables fit each other. */
+export async function verify(view: View, options: VerifyOptions = {}): Promise<Verification> {
+  const walk = new Walk(view, options)
+  await walk.run()
+  return { ok: walk.problems.length === 0, checked: walk.checked, problems: walk.problems }
+}
+
+class Walk {
+  readonly problems: Problem[] = []
+  checked = 0
+  readonly #view: View
+  readonly #options: VerifyOptions
+
+  constructor(view: View, options: VerifyOptions) {
+    this.#view = view
+    this.#options = options
+  }
+
+  async run(): Promise<void> {
+    let head: Head | undefined
+    try {
+      head = decodeHead(await this.#view.get('meta', HEAD_KEY))
+      this.checked++
+    } catch (error) {
+      this.#report('meta', error)
+    }
+    await this.#live(head)
+    await this.#history(head)
+    await this.#each('log', checkLogRow)
+    await this.#each('changes', checkChangeRow)
+    await this.#snapshots(head)
+  }
+
+  async #live(head: Head | undefined): Promise<void> {
+    let size = 0
+    await this.#each('live', ({ key, value }) => {
+      size++
+      const record = parseRecord(key, value)
+      if (head !== undefined && head.pending === 0 && record.birth > head.epoch) {
+        throw new Error(`the record was written in epoch ${record.birth}, after the open epoch ${head.epoch}`)
+      }
+      decodePayload(record)
+    })
+    if (head !== undefined && head.pending === 0 && head.size !== size) {
+      this.problems.push({ table: 'live', message: `the head says ${head.size} keys, and there are ${size}` })
+    }
+  }
+
+  async #history(head: Head | undefined): Promise<void> {
+    let previous: Uint8Array | undefined
+    await this.#each('history', row => {
+      const { record } = parseVersion(row)
+      if (head !== undefined && head.pending === 0 && record.birth > head.epoch) {
+        throw new Error(
+          `the version was written in epoch ${record.birth}, after the open epoch ${head.epoch}`,
+        )
+      }
+      if (record.codec !== TOMBSTONE) decodePayload(record)
+      if (previous !== undefined && compareBytes(previous, row.key) >= 0)
+        throw new Error('the rows are out of order')
+      previous = row.key
+    })
+  }
+
+  async #snapshots(head: Head | undefined): Promise<void> {
+    try {
+      const rows = await listSnapshotRows(this.#view)
+      this.checked += rows.length
+      let previous = 0
+      for (const { version, epoch, metadata } of rows) {
+        decodePayload(metadata)
+        if (epoch <= previous || (head !== undefined && epoch >= head.epoch)) {
+          this.problems.push({
+            table: 'snapshots',
+            message: `snapshot v${version} seals epoch ${epoch}, which is out of order`,
+          })
+        }
+        previous = epoch
+      }
+      if (head !== undefined && head.latestSnapshot !== previous) {
+        this.problems.push({
+          table: 'meta',
+          message: `the head says that the newest snapshot seals epoch ${head.latestSnapshot}, and it seals ${previous}`,
+        })
+      }
+    } catch (error) {
+      this.#report('snapshots', error)
+    }
+  }
+
+  async #each(table: Table, check: (row: Row) => void): Promise<void> {
+    let gt: Uint8Array | undefined
+    for (let more = true; more; ) {
+      this.#options.signal?.throwIfAborted()
+      const page = await this.#view.scan(table, { gt })
+      for (const row of page.rows) {
+        this.checked++
+        try {
+          check(row)
+        } catch (error) {
+          this.#report(table, error, row)
+        }
+      }
+      gt = page.rows.at(-1)?.key ?? gt
+      more = page.more
+      this.#options.onProgress?.(this.checked)
+      await nextTurn()
+    }
+  }
+
+  #report(table: Table, error: unknown, row?: Row): void {
+    const message = error instanceof Error ? error.message : String(error)
+    this.problems.push({
+      table,
+      message,
+      ...(row !== undefined && table === 'live' && { key: decodeKey(row.key) }),
+    })
+  }
+}

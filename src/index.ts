@@ -1,0 +1,55 @@
+export {
+  CacheError,
+  ConflictError,
+  DataIntegrityError,
+  DeltaError,
+  EngineError,
+  ExportError,
+  ImportError,
+  InvalidArgumentError,
+  InvalidKeyError,
+  PersistenceError,
+  SnapshotNotFoundError,
+  StoreClosedError,
+  UnserializableValueError,
+} from './core/errors.ts'
+export type { Logger } from './core/logger.ts'
+export type { Engine } from './engine/engine.ts'
+export { lmdb } from './engine/lmdb.ts'
+export { memory } from './engine/memory.ts'
+export type { Problem, Verification, VerifyOptions } from './history/verify.ts'
+export { createPersistence } from './persistence/create-persistence.ts'
+export type { OperationMetrics } from './persistence/operation-metrics.ts'
+export type { CacheKind, DeltaStrategy, PersistenceOptions } from './persistence/options.ts'
+export type {
+  CacheMetrics,
+  CompactSummary,
+  DeltaMetrics,
+  Metrics,
+  Persistence,
+  StorageMetrics,
+} from './persistence/persistence.ts'
+export type { Transaction } from './persistence/transaction.ts'
+export type {
+  ExportOptions,
+  ExportSummary,
+  TransferOptions,
+  TransferProgress,
+} from './persistence/transfer.ts'
+export type { Change } from './persistence/watch.ts'
+export type {
+  ChangedKey,
+  CommitSummary,
+  DeltaInfo,
+  DeltaSnapshotOptions,
+  Difference,
+  HistoryEntry,
+  KeyOf,
+  PruneResult,
+  Range,
+  ReadableState,
+  RetentionPolicy,
+  SnapshotInfo,
+  SnapshotOptions,
+  VersionId,
+} from './snapshot/index.ts'

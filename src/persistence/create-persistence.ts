@@ -1,0 +1,56 @@
+import { SILENT_LOGGER } from '../core/logger.ts'
+import { lmdb } from '../engine/lmdb.ts'
+import { memory } from '../engine/memory.ts'
+import { History } from '../history/history.ts'
+import { SnapshotManager } from '../snapshot/snapshot-manager.ts'
+import { debugLogger } from './debug-logger.ts'
+import { checkPersistenceOptions, type PersistenceOptions } from './options.ts'
+import { Persistence } from './persistence.ts'
+
+/**
+ * Opens a durable state, and creates it where there is none.
+ *
+ * @typeParam S The keys of the state and the types of their values.
+ * @throws {InvalidArgumentError} for an option that is unknown or not as it should be.
+ * @throws {EngineError} if the store cannot be opened.
+ *
+ * @example
+ * ```ts
+ * import { createPersistence } from 'varve'
+ *
+ * interface AppState { user: { name: string }; visits: number }
+ *
+ * await using state = await createPersistence<AppState>({ basePath: './state' })
+ * await state.set('user', { name: 'Ada' })
+ * const before = await state.createSnapshot({ tag: 'initial' })
+ * await state.set('user', { name: 'Grace' })
+ * await state.restoreSnapshot(before)
+ * ```
+ */
+export async function createPersistence<S = Record<string, unknown>>(
+  options: PersistenceOptions = {},
+): Promise<Persistence<S>> {
+  const checked = checkPersistenceOptions(options)
+  const { basePath, cache = 'memory', delta = 'auto', compression = true, retention, maxSnapshots } = checked
+  const logger = checked.logger ?? debugLogger() ?? SILENT_LOGGER
+  const engine = checked.engine ?? (basePath === undefined ? memory() : lmdb(basePath))
+  const history = await History.open(engine, { flush: checked.durability === 'power', logger })
+  const persistence = new Persistence<S>({
+    history,
+    compression,
+    cache,
+    delta,
+    logger,
+    autoSnapshotInterval: checked.autoSnapshotInterval,
+  })
+  const policy = retention ?? (maxSnapshots === undefined ? undefined : { keepLast: maxSnapshots })
+  if (policy !== undefined) {
+    try {
+      await new SnapshotManager(history).setRetention(policy)
+    } catch (error) {
+      await persistence.close()
+      throw error
+    }
+  }
+  return persistence
+}

@@ -1,0 +1,527 @@
+import { StoreClosedError, UnserializableValueError } from '../core/errors.ts'
+import { decodeKey, encodeKey } from '../core/key.ts'
+import type { Logger } from '../core/logger.ts'
+import { isPromiseLike } from '../core/maybe-promise.ts'
+import { invalidOption } from '../core/options.ts'
+import { type EncodedValue, encodeValue } from '../core/value-codec.ts'
+import type { EngineStats } from '../engine/engine.ts'
+import type { History } from '../history/history.ts'
+import { decodePayload, type Payload, samePayload, toPayload } from '../history/record.ts'
+import type { Verification, VerifyOptions } from '../history/verify.ts'
+import type { Difference, SnapshotComparison } from '../snapshot/compare.ts'
+import type { Range } from '../snapshot/key-range.ts'
+import type { SnapshotInfo } from '../snapshot/metadata.ts'
+import type { RetentionPolicy } from '../snapshot/retention.ts'
+import {
+  type CommitSummary,
+  type DeltaSnapshotOptions,
+  type HistoryEntry,
+  type PruneResult,
+  SnapshotManager,
+  type SnapshotOptions,
+  toSummary,
+} from '../snapshot/snapshot-manager.ts'
+import { type KeyOf, type ReadableState, StateReader } from '../snapshot/state-reader.ts'
+import type { VersionId } from '../snapshot/version.ts'
+import { AutoSnapshot } from './auto-snapshot.ts'
+import { type OperationMetrics, OperationRecorder } from './operation-metrics.ts'
+import { clearSource, saveSource } from './state-source.ts'
+import { type Transaction, Transactions } from './transaction.ts'
+import {
+  type ExportOptions,
+  type ExportSummary,
+  exportData,
+  importSource,
+  type TransferOptions,
+} from './transfer.ts'
+import { type Change, Watcher } from './watch.ts'
+
+/** What `getMetrics()` returns. */
+export interface Metrics {
+  /** Counts, errors and latencies (milliseconds) of each kind of call made through this object. */
+  readonly operations: Readonly<Record<string, OperationMetrics>>
+  readonly cache: CacheMetrics
+  readonly delta: DeltaMetrics
+  readonly snapshotCount: number
+  /** Keys in the current state. */
+  readonly keys: number
+  readonly storage: StorageMetrics
+}
+
+/** What the read cache did. */
+export interface CacheMetrics {
+  readonly kind: string
+  readonly hits: number
+  readonly misses: number
+  readonly hitRatio: number
+}
+
+/** How superseded values are stored. */
+export interface DeltaMetrics {
+  readonly strategy: string
+  /** Records of the history table. */
+  readonly records: number
+  /** Bytes they take. */
+  readonly bytes: number
+}
+
+/** Where the data lives and the room it takes. */
+export interface StorageMetrics extends EngineStats {
+  readonly engine: string
+}
+
+/** What `compact()` did. */
+export interface CompactSummary {
+  readonly bytesBefore: number
+  readonly bytesAfter: number
+}
+
+/** What a Persistence is made of. */
+export interface PersistenceParts {
+  readonly history: History
+  readonly compression: boolean
+  readonly cache: string
+  readonly delta: string
+  readonly logger: Logger
+  readonly autoSnapshotInterval: number | undefined
+}
+
+/**
+ * A durable key-value state whose snapshots are thin layers.
+ *
+ * Every mutating call is one atomic commit: it happens whole or not at all, whatever other calls, worker threads or
+ * processes do. Values are the caller's own: changing what was passed in or returned changes nothing here. Made by
+ * `createPersistence()`.
+ */
+export class Persistence<S = Record<string, unknown>> implements ReadableState<S> {
+  readonly #history: History
+  readonly #snapshots: SnapshotManager<S>
+  readonly #reader: StateReader<S>
+  readonly #transactions: Transactions
+  readonly #recorder = new OperationRecorder()
+  readonly #watchers = new Set<Watcher<S>>()
+  readonly #autoSnapshot: AutoSnapshot | undefined
+  readonly #parts: PersistenceParts
+  #snapshotSequence: number | undefined
+  #closing: Promise<void> | undefined
+
+  /** @internal */
+  constructor(parts: PersistenceParts) {
+    const { history, autoSnapshotInterval, logger } = parts
+    this.#parts = parts
+    this.#history = history
+    this.#snapshots = new SnapshotManager<S>(history)
+    this.#reader = new StateReader<S>(history, () => 'head')
+    this.#transactions = new Transactions(history, value => this.#encode(value))
+    if (autoSnapshotInterval !== undefined) {
+      const changed = async (): Promise<boolean> =>
+        (await history.head()).sequence !== (await this.#sealedSequence())
+      const snapshot = (): Promise<VersionId> => this.createSnapshot({ description: 'automatic' })
+      this.#autoSnapshot = new AutoSnapshot(autoSnapshotInterval, changed, snapshot, logger)
+    }
+  }
+
+  /** The sequence at which the state was last known to be sealed. */
+  async #sealedSequence(): Promise<number> {
+    this.#snapshotSequence ??= await this.#history.view((_view, head) =>
+      head.latestSnapshot === head.epoch - 1 ? head.sequence : -1,
+    )
+    return this.#snapshotSequence
+  }
+
+  #run<T>(name: string, call: () => Promise<T>): Promise<T> {
+    if (this.#closing !== undefined) return Promise.reject(new StoreClosedError())
+    return this.#recorder.measure(name, call)
+  }
+
+  #encode(value: unknown): Payload {
+    return toPayload(encodeDefined(value), this.#parts.compression)
+  }
+
+  // ---- the whole state
+
+  /**
+   * Makes the state equal to `data`: what differs is written, what `data` lacks is deleted, and the rest is not touched.
+   *
+   * @throws {InvalidKeyError | UnserializableValueError}
+   */
+  save(data: S): Promise<CommitSummary> {
+    return this.#run('save', async () => {
+      if (typeof data !== 'object' || data === null || Array.isArray(data)) {
+        throw invalidOption('data', 'an object whose properties are the keys', data)
+      }
+      // Encoded before the first wait, so that what the caller does to the data afterwards changes nothing.
+      const encoded = new Map<string, EncodedValue>()
+      for (const key of Object.keys(data)) {
+        encodeKey(key)
+        encoded.set(key, encodeUnder(key, (data as Record<string, unknown>)[key]))
+      }
+      return toSummary(await this.#history.bulk(saveSource(this.#history, encoded, this.#parts.compression)))
+    })
+  }
+
+  /** The whole state, as a plain object, all of one moment. */
+  load(): Promise<S> {
+    return this.#run('load', () => this.#reader.load())
+  }
+
+  /** Empties the state. Its snapshots stay. */
+  clear(): Promise<CommitSummary> {
+    return this.#run('clear', async () => toSummary(await this.#history.bulk(clearSource(this.#history))))
+  }
+
+  // ---- single keys
+
+  get<K extends KeyOf<S>>(key: K): Promise<S[K] | undefined>
+  get<K extends KeyOf<S>, F>(key: K, fallback: F): Promise<S[K] | F>
+  get<K extends KeyOf<S>, F>(key: K, fallback?: F): Promise<S[K] | F | undefined> {
+    return this.#run('get', () => this.#reader.get(key, fallback))
+  }
+
+  getMany<K extends KeyOf<S>>(keys: readonly K[]): Promise<(S[K] | undefined)[]> {
+    return this.#run('getMany', () => this.#reader.getMany(keys))
+  }
+
+  has(key: KeyOf<S>): Promise<boolean> {
+    return this.#run('has', () => this.#reader.has(key))
+  }
+
+  /** @throws {InvalidKeyError | UnserializableValueError} */
+  set<K extends KeyOf<S>>(key: K, value: S[K]): Promise<void> {
+    return this.#run('set', async () => {
+      const bytes = encodeKey(key)
+      const payload = this.#encode(value)
+      await this.#history.mutate({ keys: [bytes], apply: draft => draft.set(bytes, payload) })
+    })
+  }
+
+  /** Sets several keys in one commit. Takes an object, or pairs; of a key given twice, the last value counts. */
+  setMany(entries: Partial<S> | Iterable<readonly [KeyOf<S>, S[KeyOf<S>]]>): Promise<CommitSummary> {
+    return this.#run('setMany', async () => {
+      if (typeof entries !== 'object' || entries === null) {
+        throw invalidOption('entries', 'an object, or an iterable of [key, value] pairs', entries)
+      }
+      const pairs = Symbol.iterator in entries ? entries : (Object.entries(entries) as [string, unknown][])
+      const keys: Uint8Array[] = []
+      const payloads: Payload[] = []
+      for (const pair of pairs as Iterable<unknown>) {
+        if (!Array.isArray(pair)) throw invalidOption('entries', 'made of [key, value] pairs', pair)
+        keys.push(encodeKey(pair[0]))
+        payloads.push(toPayload(encodeUnder(pair[0] as string, pair[1]), this.#parts.compression))
+      }
+      const { operationId, value } = await this.#history.mutate({
+        keys,
+        apply(draft) {
+          let set = 0
+          for (const [i, key] of keys.entries()) {
+            const payload = payloads[i] as Payload
+            const current = draft.get(key)
+            if (current !== undefined && samePayload(current, payload)) continue
+            draft.set(key, payload)
+            set++
+          }
+          return { set, deleted: 0, unchanged: keys.length - set }
+        },
+      })
+      return { operationId, ...value }
+    })
+  }
+
+  /**
+   * Replaces a value by what `change` makes of it, atomically: nobody writes the key in between. `change` runs once;
+   * if it is asynchronous, it may run again after another writer was faster.
+   *
+   * @returns the new value.
+   */
+  update<K extends KeyOf<S>>(
+    key: K,
+    change: (value: S[K] | undefined) => S[K] | PromiseLike<S[K]>,
+  ): Promise<S[K]> {
+    return this.#run('update', async () => {
+      const bytes = encodeKey(key)
+      const { value: outcome } = await this.#history.mutate({
+        keys: [bytes],
+        apply: draft => {
+          const current = draft.get(bytes)
+          const next = change(current && (decodePayload(current) as S[K]))
+          if (isPromiseLike(next)) return { later: next, before: draft.record(bytes) }
+          draft.set(bytes, this.#encode(next))
+          return { next }
+        },
+      })
+      if (outcome.later === undefined) return outcome.next as S[K]
+      const next = await outcome.later
+      const payload = this.#encode(next)
+      const { value: written } = await this.#history.mutate({
+        keys: [bytes],
+        apply: draft => {
+          const now = draft.record(bytes)
+          const { before } = outcome
+          if (now === undefined || before === undefined ? now !== before : Buffer.compare(now, before) !== 0)
+            return false
+          draft.set(bytes, payload)
+          return true
+        },
+      })
+      if (written) return next
+      const retried = await this.#transactions.run<S, S[K]>(async transaction => {
+        const value = await change(await transaction.get(key))
+        transaction.set(key, value)
+        return value
+      })
+      return retried
+    })
+  }
+
+  /** @returns whether the key existed. */
+  delete(key: KeyOf<S>): Promise<boolean> {
+    return this.#run('delete', async () => {
+      const bytes = encodeKey(key)
+      const { value } = await this.#history.mutate({ keys: [bytes], apply: draft => draft.delete(bytes) })
+      return value
+    })
+  }
+
+  /**
+   * Several reads and writes as one atomic commit. The function may run again, after another writer changed what it had
+   * read; it should have no other effects.
+   *
+   * @throws {ConflictError} if it lost too often.
+   */
+  transaction<T>(body: (transaction: Transaction<S>) => T | PromiseLike<T>): Promise<T> {
+    return this.#run('transaction', async () => {
+      if (typeof body !== 'function') throw invalidOption('body', 'a function', body)
+      return this.#transactions.run(body)
+    })
+  }
+
+  // ---- iteration
+
+  keys(range?: Range): AsyncIterableIterator<KeyOf<S>> {
+    this.#assertOpen()
+    return this.#reader.keys(range)
+  }
+
+  values(range?: Range): AsyncIterableIterator<S[KeyOf<S>]> {
+    this.#assertOpen()
+    return this.#reader.values(range)
+  }
+
+  /**
+   * The entries of a range in key order. They are of one moment; only an iteration that takes longer than five seconds
+   * moves on to a newer one, and may then show later commits for the keys that remain.
+   */
+  entries(range?: Range): AsyncIterableIterator<[KeyOf<S>, S[KeyOf<S>]]> {
+    this.#assertOpen()
+    return this.#reader.entries(range)
+  }
+
+  size(): Promise<number> {
+    return this.#run('size', () => this.#reader.size())
+  }
+
+  /** The changes committed from this call on, by any process. */
+  watch(range?: Range): AsyncIterableIterator<Change<S>> {
+    this.#assertOpen()
+    const watcher = new Watcher<S>(this.#history, range, ended => this.#watchers.delete(ended))
+    this.#watchers.add(watcher)
+    return watcher
+  }
+
+  #assertOpen(): void {
+    if (this.#closing !== undefined) throw new StoreClosedError()
+  }
+
+  // ---- snapshots
+
+  /** Takes a snapshot: one small commit, however large the state is. @returns its version, `v1`, `v2`, … */
+  createSnapshot(options?: SnapshotOptions): Promise<VersionId> {
+    return this.#run('createSnapshot', async () => {
+      const version = await this.#snapshots.createSnapshot(options)
+      this.#snapshotSequence = undefined
+      return version
+    })
+  }
+
+  /** Takes a snapshot and notes what it cost against a base, by default the newest. */
+  createDeltaSnapshot(options?: DeltaSnapshotOptions): Promise<VersionId> {
+    return this.#run('createDeltaSnapshot', async () => {
+      const version = await this.#snapshots.createDeltaSnapshot(options)
+      this.#snapshotSequence = undefined
+      return version
+    })
+  }
+
+  /** Makes the state equal to a snapshot's; snapshots taken since stay. @throws {SnapshotNotFoundError} */
+  restoreSnapshot(version: VersionId): Promise<CommitSummary> {
+    return this.#run('restoreSnapshot', () => this.#snapshots.restoreSnapshot(version))
+  }
+
+  /** Restores the newest snapshot with a tag; with `latest: false` the oldest. @throws {SnapshotNotFoundError} */
+  restoreSnapshotByTag(tag: string, options?: { readonly latest?: boolean }): Promise<CommitSummary> {
+    return this.#run('restoreSnapshotByTag', () => this.#snapshots.restoreSnapshotByTag(tag, options))
+  }
+
+  /** The whole state of a snapshot. @throws {SnapshotNotFoundError} */
+  getSnapshotData(version: VersionId): Promise<S> {
+    return this.#run('getSnapshotData', () => this.#snapshots.getSnapshotData(version))
+  }
+
+  /** A read-only view of a snapshot. */
+  at(version: VersionId): ReadableState<S> {
+    this.#assertOpen()
+    return this.#snapshots.at(version)
+  }
+
+  /** The snapshots at which a key changed, newest first, with what it held from there on. */
+  history<K extends KeyOf<S>>(key: K): AsyncGenerator<HistoryEntry<S[K]>, void, undefined> {
+    this.#assertOpen()
+    return this.#snapshots.history<S[K]>(key)
+  }
+
+  /** All snapshots, oldest first. */
+  listSnapshots(): Promise<SnapshotInfo[]> {
+    return this.#run('listSnapshots', () => this.#snapshots.listSnapshots())
+  }
+
+  tagSnapshot(version: VersionId, tags: string | readonly string[]): Promise<void> {
+    return this.#run('tagSnapshot', () => this.#snapshots.tagSnapshot(version, tags))
+  }
+
+  untagSnapshot(version: VersionId, tags: string | readonly string[]): Promise<void> {
+    return this.#run('untagSnapshot', () => this.#snapshots.untagSnapshot(version, tags))
+  }
+
+  /** How many snapshots each tag has. */
+  listTags(): Promise<Record<string, number>> {
+    return this.#run('listTags', () => this.#snapshots.listTags())
+  }
+
+  /** Deletes a snapshot; what no other can see is freed in the background. @throws {SnapshotNotFoundError} */
+  deleteSnapshot(version: VersionId): Promise<void> {
+    return this.#run('deleteSnapshot', () => this.#snapshots.deleteSnapshot(version))
+  }
+
+  /** Deletes the snapshots that a policy does not keep; with `dryRun`, only says which. */
+  pruneSnapshots(policy: RetentionPolicy, options?: { readonly dryRun?: boolean }): Promise<PruneResult> {
+    return this.#run('pruneSnapshots', () => this.#snapshots.pruneSnapshots(policy, options))
+  }
+
+  /** What differs between two snapshots, or one and the current state (`'head'`). @throws {SnapshotNotFoundError} */
+  compareSnapshots(version1: VersionId | 'head', version2: VersionId | 'head'): Promise<SnapshotComparison> {
+    return this.#run('compareSnapshots', () => this.#snapshots.compareSnapshots(version1, version2))
+  }
+
+  /** The same, streamed in key order, with the values. */
+  diff(
+    version1: VersionId | 'head',
+    version2: VersionId | 'head',
+    range?: Range,
+  ): AsyncGenerator<Difference, void, undefined> {
+    this.#assertOpen()
+    return this.#snapshots.diff(version1, version2, range)
+  }
+
+  // ---- moving data
+
+  /**
+   * Writes the current state to a `.json` or `.jsonl` file, with an optional `.gz`, all of one moment. The file is
+   * replaced whole, or left as it was.
+   *
+   * @throws {ExportError | UnserializableValueError}
+   */
+  exportData(path: string, options?: ExportOptions): Promise<ExportSummary> {
+    return this.#run('exportData', () => exportData(this.#history, path, options))
+  }
+
+  /**
+   * Makes the state equal to a file's, in one commit.
+   *
+   * @throws {ImportError} if the file is missing or not as it should be; the state is then as it was.
+   */
+  importData(path: string, options: TransferOptions = {}): Promise<CommitSummary> {
+    return this.#run('importData', async () => {
+      const source = importSource(this.#history, path, options, value => this.#encode(value))
+      return toSummary(await this.#history.bulk(source))
+    })
+  }
+
+  // ---- care
+
+  /** Looks at every record: its checksum, that its value decodes, that the tables fit each other. */
+  verify(options?: VerifyOptions): Promise<Verification> {
+    return this.#run('verify', () => this.#history.verify(options))
+  }
+
+  /** Does the background work now, and gives file space back where the engine can. */
+  compact(options: { readonly signal?: AbortSignal } = {}): Promise<CompactSummary> {
+    return this.#run('compact', async () => {
+      const before = await this.#history.stats()
+      await this.#history.maintain(options.signal)
+      await this.#history.engine.compact?.(options)
+      const after = await this.#history.stats()
+      return { bytesBefore: before.bytes, bytesAfter: after.bytes }
+    })
+  }
+
+  /** Counts, bytes and latencies. */
+  getMetrics(): Promise<Metrics> {
+    return this.#run('getMetrics', async () => {
+      const [storage, head, snapshots] = await Promise.all([
+        this.#history.stats(),
+        this.#history.head(),
+        this.#history.snapshots(),
+      ])
+      const history = storage.tables.history
+      return {
+        operations: this.#recorder.report(),
+        cache: { kind: this.#parts.cache, hits: 0, misses: 0, hitRatio: 0 },
+        delta: { strategy: this.#parts.delta, records: history?.entries ?? 0, bytes: history?.bytes ?? 0 },
+        snapshotCount: snapshots.length,
+        keys: head.size,
+        storage: { ...storage, engine: this.#history.engine.name },
+      }
+    })
+  }
+
+  /** Waits for what is under way and releases everything. Later calls get `StoreClosedError`. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async #close(): Promise<void> {
+    for (const watcher of [...this.#watchers]) watcher.end()
+    await this.#autoSnapshot?.stop()
+    await this.#history.close()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+}
+
+/** `undefined` is how a read says that a key is absent, so it cannot be a value of its own. */
+function encodeDefined(value: unknown): EncodedValue {
+  if (value !== undefined) return encodeValue(value)
+  throw new UnserializableValueError(
+    'undefined cannot be stored as a value: reads return it for absent keys. Use delete() to remove a key, or null.',
+    '$',
+  )
+}
+
+/** Says under which key a value stands that cannot be stored. */
+function encodeUnder(key: string, value: unknown): EncodedValue {
+  try {
+    return encodeDefined(value)
+  } catch (error) {
+    if (!(error instanceof UnserializableValueError)) throw error
+    throw new UnserializableValueError(
+      `Key ${JSON.stringify(decodeKey(encodeKey(key)))}: ${error.message}`,
+      error.path,
+      {
+        cause: error,
+      },
+    )
+  }
+}

@@ -1,0 +1,229 @@
+import { asBuffer } from '../core/bytes.ts'
+import {
+  ImportError,
+  InvalidArgumentError,
+  InvalidKeyError,
+  UnserializableValueError,
+} from '../core/errors.ts'
+import { decodeKey, encodeKey } from '../core/key.ts'
+import { checkOptions, invalidOption, nonEmptyString, oneOf } from '../core/options.ts'
+import { JSON_CODEC } from '../core/value-codec.ts'
+import type { BulkSource } from '../history/bulk-commit.ts'
+import type { History } from '../history/history.ts'
+import type { PatchBuffer } from '../history/patch-buffer.ts'
+import { decodePayload, fromPayload, type ParsedRecord, type Payload } from '../history/record.ts'
+import { atomicWrite } from '../transfer/atomic-write.ts'
+import type { EntryReader, ExportedEntry, ImportedEntry } from '../transfer/entries.ts'
+import { readJsonDocument, writeJsonDocument } from '../transfer/json-document.ts'
+import { readJsonLines, writeJsonLines } from '../transfer/json-lines.ts'
+import { isGzipName, openImport } from '../transfer/open-file.ts'
+import { toPlainJson } from '../transfer/plain-json.ts'
+import { fromTypedJson, isTagged, TAGGED_METADATA, toTypedJson } from '../transfer/typed-json.ts'
+import { deleteOthers } from './state-source.ts'
+
+/** How far an export or import has come. */
+export interface TransferProgress {
+  /** Entries written or read so far. */
+  readonly entries: number
+  /** Bytes of the file read so far, and in all; both 0 in exports. */
+  readonly bytes: number
+  readonly bytesTotal: number
+}
+
+/** What exports and imports may be given. */
+export interface TransferOptions {
+  /** Cancels; the file and the state are then as they were. */
+  readonly signal?: AbortSignal
+  /** Called every now and then. */
+  readonly onProgress?: (progress: TransferProgress) => void
+}
+
+/** What an export may be given. */
+export interface ExportOptions extends TransferOptions {
+  /**
+   * What to do with values that JSON does not carry exactly, such as a Date or a Map: `'refuse'` (the default) throws
+   * {@link UnserializableValueError} with key and path; `'tagged'` writes them so that an import restores them.
+   */
+  readonly types?: 'refuse' | 'tagged'
+}
+
+/** What an export wrote. */
+export interface ExportSummary {
+  readonly entries: number
+  /** Size of the file. */
+  readonly bytes: number
+}
+
+interface FileFormat {
+  readonly read: (
+    source: AsyncIterable<Uint8Array>,
+    file: string,
+    options: { signal?: AbortSignal },
+  ) => EntryReader
+  readonly write: (
+    batches: AsyncIterable<readonly ExportedEntry[]>,
+    metadata: object,
+  ) => AsyncGenerator<Uint8Array>
+}
+
+const FORMATS: Readonly<Record<string, FileFormat>> = {
+  '.json': { read: readJsonDocument, write: writeJsonDocument },
+  '.jsonl': { read: readJsonLines, write: writeJsonLines },
+}
+
+/** The format that a file's name asks for. */
+function formatOf(path: string): FileFormat {
+  const name = path.toLowerCase().replace(/\.gz$/, '')
+  for (const [extension, format] of Object.entries(FORMATS)) if (name.endsWith(extension)) return format
+  throw new InvalidArgumentError(
+    `The format of ${JSON.stringify(path)} cannot be told from its name. Use .json or .jsonl, each with an optional .gz.`,
+  )
+}
+
+function checkSignal(value: unknown, name: string): AbortSignal {
+  if (value instanceof AbortSignal) return value
+  throw invalidOption(name, 'an AbortSignal', value)
+}
+
+function checkProgress(value: unknown, name: string): (progress: TransferProgress) => void {
+  if (typeof value === 'function') return value as (progress: TransferProgress) => void
+  throw invalidOption(name, 'a function', value)
+}
+
+/** Writes the current state to a file, all of one moment. See `Persistence.exportData`. */
+export async function exportData(
+  history: History,
+  path: string,
+  options: ExportOptions = {},
+): Promise<ExportSummary> {
+  const format = formatOf(nonEmptyString(path, 'path'))
+  const {
+    signal,
+    onProgress,
+    types = 'refuse',
+  } = checkOptions<ExportOptions>(
+    options,
+    { signal: checkSignal, onProgress: checkProgress, types: oneOf(['refuse', 'tagged']) },
+    'exportData()',
+  )
+  const toText = types === 'tagged' ? taggedText : plainText
+  let entries = 0
+  async function* batches(): AsyncGenerator<readonly ExportedEntry[]> {
+    for await (const page of history.records('head', {}, { consistent: true })) {
+      signal?.throwIfAborted()
+      yield page.map(({ key, record }): ExportedEntry => {
+        const name = decodeKey(key)
+        return [name, toText(record, name)]
+      })
+      entries += page.length
+      onProgress?.({ entries, bytes: 0, bytesTotal: 0 })
+    }
+  }
+  const metadata = {
+    format: 'varve',
+    formatVersion: 1,
+    exportedAt: new Date().toISOString(),
+    ...(types === 'tagged' && TAGGED_METADATA),
+  }
+  const bytes = await atomicWrite(path, format.write(batches(), metadata), {
+    signal,
+    gzip: isGzipName(path),
+  })
+  return { entries, bytes }
+}
+
+function plainText(record: ParsedRecord, key: string): string {
+  const value = fromPayload(record)
+  // What is stored as JSON is the text already.
+  if (value.codec === JSON_CODEC) return asBuffer(value.bytes).toString('utf8')
+  return JSON.stringify(toPlainJson(decodePayload(record), key))
+}
+
+function taggedText(record: ParsedRecord, key: string): string {
+  return JSON.stringify(toTypedJson(decodePayload(record), key))
+}
+
+/** The change that makes the state equal to a file's. See `Persistence.importData`. */
+export function importSource(
+  history: History,
+  path: string,
+  options: TransferOptions,
+  encode: (value: unknown) => Payload,
+): BulkSource {
+  const format = formatOf(nonEmptyString(path, 'path'))
+  const { signal, onProgress } = checkOptions<TransferOptions>(
+    options,
+    { signal: checkSignal, onProgress: checkProgress },
+    'importData()',
+  )
+  return {
+    async prepare(patch) {
+      const progress = { entries: 0, bytes: 0, bytesTotal: 0 }
+      const chunks = openImport(path, {
+        signal,
+        onProgress({ bytesRead, bytesTotal }) {
+          progress.bytes = bytesRead
+          progress.bytesTotal = bytesTotal
+        },
+      })
+      const reader = format.read(chunks, path, signal === undefined ? {} : { signal })
+      for await (const batch of reader) {
+        await addBatch(patch, path, batch, entry => {
+          const value = isTagged(reader.metadata)
+            ? fromTypedJson(entry.value, { file: path, line: entry.line })
+            : entry.value
+          return encode(value)
+        })
+        await patch.relieve()
+        progress.entries += batch.length
+        onProgress?.({ ...progress })
+      }
+      await deleteOthers(history, patch, keys => patch.has(keys))
+      signal?.throwIfAborted()
+    },
+    async targets(view, keys, patch) {
+      const found = await patch.find(view, keys)
+      return found.map(target => target ?? { target: undefined })
+    },
+  }
+}
+
+/** Adds entries of a file to a patch. A key that the file gave before is an error of the file. */
+async function addBatch(
+  patch: PatchBuffer,
+  file: string,
+  batch: readonly ImportedEntry[],
+  encode: (entry: ImportedEntry) => Payload,
+): Promise<void> {
+  const keys = batch.map(entry => located(file, entry, () => encodeKey(entry.key)))
+  const repeated = await patch.has(keys)
+  const lines = new Map<string, number>()
+  for (const [i, entry] of batch.entries()) {
+    if (repeated[i] === true || lines.has(entry.key)) {
+      const first = lines.get(entry.key)
+      throw new ImportError(
+        `Cannot import ${JSON.stringify(file)}, line ${entry.line}: the key ${JSON.stringify(entry.key)} is there twice${first === undefined ? '' : ` (first on line ${first})`}. Remove one of the two.`,
+        { file, line: entry.line },
+      )
+    }
+    lines.set(entry.key, entry.line)
+    patch.add(
+      keys[i] as Uint8Array,
+      located(file, entry, () => encode(entry)),
+    )
+  }
+}
+
+/** Says where in the file a key or value stands that cannot be stored. */
+function located<T>(file: string, entry: ImportedEntry, take: () => T): T {
+  try {
+    return take()
+  } catch (cause) {
+    if (!(cause instanceof InvalidKeyError || cause instanceof UnserializableValueError)) throw cause
+    throw new ImportError(`Cannot import ${JSON.stringify(file)}, line ${entry.line}: ${cause.message}`, {
+      file,
+      line: entry.line,
+      cause,
+    })
+  }
+}

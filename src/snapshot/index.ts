@@ -1,0 +1,15 @@
+export type { HistoryOptions } from '../history/history.ts'
+export type { ChangedKey, DeltaInfo, Difference, SnapshotComparison } from './compare.ts'
+export type { Range } from './key-range.ts'
+export type { SnapshotInfo } from './metadata.ts'
+export type { RetentionPolicy } from './retention.ts'
+export {
+  type CommitSummary,
+  type DeltaSnapshotOptions,
+  type HistoryEntry,
+  type PruneResult,
+  SnapshotManager,
+  type SnapshotOptions,
+} from './snapshot-manager.ts'
+export type { KeyOf, ReadableState } from './state-reader.ts'
+export type { VersionId } from './version.ts'

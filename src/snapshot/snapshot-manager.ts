@@ -1,0 +1,445 @@
+import { SnapshotNotFoundError } from '../core/errors.ts'
+import { encodeKey } from '../core/key.ts'
+import { boolean, checkOptions, invalidOption } from '../core/options.ts'
+import { encodeValue } from '../core/value-codec.ts'
+import type { Engine, View } from '../engine/engine.ts'
+import type { BulkSummary } from '../history/bulk-commit.ts'
+import { History, type HistoryOptions, type Moment, type SnapshotSelection } from '../history/history.ts'
+import { readVersions } from '../history/reader.ts'
+import { decodePayload, type ParsedRecord, payloadsEqual, TOMBSTONE, toPayload } from '../history/record.ts'
+import { listSnapshotRows, type SnapshotRow } from '../history/snapshot-table.ts'
+import { compare, type Difference, diff, type SnapshotComparison } from './compare.ts'
+import type { Range } from './key-range.ts'
+import {
+  decodeMetadata,
+  encodeMetadata,
+  type SnapshotInfo,
+  type SnapshotMetadata,
+  toSnapshotInfo,
+} from './metadata.ts'
+import { restoreSource } from './restore.ts'
+import { applyRetention, type RetentionPolicy, validateRetention } from './retention.ts'
+import { type ReadableState, StateReader } from './state-reader.ts'
+import { formatVersion, parseVersion, type VersionId } from './version.ts'
+
+/** What a snapshot may be given. */
+export interface SnapshotOptions {
+  readonly tag?: string
+  readonly tags?: readonly string[]
+  readonly description?: string
+  /** Anything that can be stored as a value. */
+  readonly userInfo?: unknown
+}
+
+/** What a delta snapshot may be given. */
+export interface DeltaSnapshotOptions extends SnapshotOptions {
+  /** The snapshot to measure against; by default the newest. */
+  readonly baseVersion?: VersionId
+}
+
+/** A snapshot at which a key changed: it held `value` from there on, or was `deleted`. */
+export type HistoryEntry<V = unknown> =
+  | { readonly version: VersionId; readonly value: V; readonly deleted?: undefined }
+  | { readonly version: VersionId; readonly deleted: true; readonly value?: undefined }
+
+/** What pruning did, or would do. */
+export interface PruneResult {
+  readonly kept: VersionId[]
+  readonly removed: VersionId[]
+}
+
+/** What a mutating call did, with the id under which the commit log knows it. */
+export interface CommitSummary {
+  readonly operationId: string
+  /** Keys added or changed. */
+  readonly set: number
+  readonly deleted: number
+  /** Keys of the resulting state that were so before. */
+  readonly unchanged: number
+}
+
+const POLICY_KEY = Buffer.from('retention')
+
+/**
+ * The snapshots of a store: taking, naming, reading, comparing, restoring and dropping them.
+ *
+ * `createPersistence()` has one inside; alone it serves programs that bring an engine and change the state elsewhere.
+ *
+ * @example
+ * ```ts
+ * import { memory } from 'varve/engine'
+ * import { SnapshotManager } from 'varve/snapshot'
+ *
+ * const snapshots = await SnapshotManager.open(memory())
+ * const version = await snapshots.createSnapshot({ tag: 'empty' })
+ * console.log(version, await snapshots.listTags())
+ * await snapshots.close()
+ * ```
+ */
+export class SnapshotManager<S = Record<string, unknown>> {
+  readonly #history: History
+  readonly #costs = new Map<string, { readonly changes: number; readonly bytes: number }>()
+
+  /** @internal */
+  constructor(history: History) {
+    this.#history = history
+  }
+
+  /** Opens the store of an engine. */
+  static async open<S = Record<string, unknown>>(
+    engine: Engine,
+    options: HistoryOptions = {},
+  ): Promise<SnapshotManager<S>> {
+    return new SnapshotManager<S>(await History.open(engine, options))
+  }
+
+  /** Waits for what is under way and releases the engine. */
+  close(): Promise<void> {
+    return this.#history.close()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  /**
+   * Takes a snapshot of the current state: one small commit, however large the state is. The stored retention policy is
+   * applied in the same commit.
+   *
+   * @returns its version, `v1`, `v2`, …
+   */
+  async createSnapshot(options: SnapshotOptions = {}): Promise<VersionId> {
+    const checked = checkSnapshotOptions(options, SNAPSHOT_CHECKS, 'createSnapshot()')
+    const { version } = await this.#history.seal(
+      encodeMetadata(newMetadata(checked, { kind: 'full' })),
+      pruneByPolicy,
+    )
+    return formatVersion(version)
+  }
+
+  /**
+   * Takes a snapshot and notes what it cost against a base. It holds the whole state, as every snapshot does, and
+   * stays readable when the base is deleted. In a store without snapshots it is a full one.
+   *
+   * @throws {SnapshotNotFoundError} if the base does not exist.
+   */
+  async createDeltaSnapshot(options: DeltaSnapshotOptions = {}): Promise<VersionId> {
+    const checked = checkSnapshotOptions<DeltaSnapshotOptions>(options, DELTA_CHECKS, 'createDeltaSnapshot()')
+    const base =
+      checked.baseVersion === undefined
+        ? (await this.#history.snapshots()).at(-1)
+        : await this.#history.snapshot(parseVersion(checked.baseVersion))
+    if (base === undefined) {
+      const { baseVersion: _, ...rest } = checked
+      return this.createSnapshot(rest)
+    }
+    const metadata = newMetadata(checked, { kind: 'delta', baseVersion: formatVersion(base.version) })
+    const sealed = await this.#history.seal(encodeMetadata(metadata), pruneByPolicy)
+    const cost = await this.#history.summarize({ after: base.epoch, through: sealed.epoch })
+    await this.#history.updateSnapshot(sealed.version, () => encodeMetadata({ ...metadata, ...cost }))
+    return formatVersion(sealed.version)
+  }
+
+  /**
+   * Makes the current state equal to a snapshot's. Snapshots taken since stay.
+   *
+   * @throws {SnapshotNotFoundError}
+   */
+  async restoreSnapshot(version: VersionId): Promise<CommitSummary> {
+    return toSummary(await this.#history.bulk(restoreSource(this.#history, parseVersion(version))))
+  }
+
+  /**
+   * Restores the newest snapshot with a tag; with `latest: false` the oldest.
+   *
+   * @throws {SnapshotNotFoundError} if no snapshot has the tag.
+   */
+  async restoreSnapshotByTag(
+    tag: string,
+    options: { readonly latest?: boolean } = {},
+  ): Promise<CommitSummary> {
+    const name = checkTag(tag, 'tag')
+    const { latest = true } = checkOptions<{ latest?: boolean }>(
+      options,
+      { latest: boolean },
+      'restoreSnapshotByTag()',
+    )
+    const rows = (await this.#history.snapshots()).filter(row =>
+      decodeMetadata(row.metadata).tags.includes(name),
+    )
+    const row = latest ? rows.at(-1) : rows[0]
+    if (row === undefined) {
+      throw new SnapshotNotFoundError(
+        `No snapshot has the tag ${JSON.stringify(name)}. listTags() names the tags there are.`,
+      )
+    }
+    return this.restoreSnapshot(formatVersion(row.version))
+  }
+
+  /** The whole state of a snapshot. @throws {SnapshotNotFoundError} */
+  async getSnapshotData(version: VersionId): Promise<S> {
+    return this.at(version).load()
+  }
+
+  /** A read-only view of a snapshot. Its calls reject with `SnapshotNotFoundError` once the snapshot is gone. */
+  at(version: VersionId): ReadableState<S> {
+    return new StateReader<S>(this.#history, () => parseVersion(version))
+  }
+
+  /** The snapshots at which a key changed, newest first, with what it held from there on. */
+  async *history<V = unknown>(key: string): AsyncGenerator<HistoryEntry<V>, void, undefined> {
+    const bytes = encodeKey(key)
+    const changes = await this.#history.view(async view => {
+      const snapshots = await listSnapshotRows(view)
+      const versions = await readVersions(view, bytes)
+      const seen: { readonly version: number; readonly record: ParsedRecord }[] = []
+      let next = snapshots.length
+      // From the newest down: a version is seen by the snapshots from its birth to that of the one after it.
+      for (const record of versions.reverse()) {
+        let first: SnapshotRow | undefined
+        while (next > 0 && (snapshots[next - 1] as SnapshotRow).epoch >= record.birth)
+          first = snapshots[--next]
+        if (first !== undefined) seen.push({ version: first.version, record })
+      }
+      // A value that was there before, or an absence before which there was nothing, is no change.
+      return seen.filter(({ record }, i) => {
+        const older = seen[i + 1]?.record
+        return older === undefined ? record.codec !== TOMBSTONE : !payloadsEqual(record, older)
+      })
+    })
+    for (const { version, record } of changes) {
+      if (record.codec === TOMBSTONE) yield { version: formatVersion(version), deleted: true }
+      else yield { version: formatVersion(version), value: decodePayload(record) as V }
+    }
+  }
+
+  /** All snapshots, oldest first. */
+  async listSnapshots(): Promise<SnapshotInfo[]> {
+    return this.#history.view(async view => {
+      const rows = await listSnapshotRows(view)
+      const infos: SnapshotInfo[] = []
+      let previous = 0
+      for (const row of rows) {
+        const metadata = decodeMetadata(row.metadata)
+        const cost = metadata.changes === undefined ? await this.#cost(view, previous, row.epoch) : NO_COST
+        infos.push(toSnapshotInfo(row, metadata, cost))
+        previous = row.epoch
+      }
+      return infos
+    })
+  }
+
+  /** What a sealed range of epochs changed never changes; it is counted once. */
+  async #cost(
+    view: View,
+    after: number,
+    through: number,
+  ): Promise<{ readonly changes: number; readonly bytes: number }> {
+    const name = `${after}-${through}`
+    const known = this.#costs.get(name)
+    if (known !== undefined) return known
+    const cost = await this.#history.summarizeIn(view, { after, through })
+    if (this.#costs.size >= MAX_REMEMBERED_COSTS) this.#costs.clear()
+    this.#costs.set(name, cost)
+    return cost
+  }
+
+  /** Adds tags. @throws {SnapshotNotFoundError} */
+  async tagSnapshot(version: VersionId, tags: string | readonly string[]): Promise<void> {
+    const names = checkTags(tags, 'tags')
+    await this.#retag(version, existing => [...new Set([...existing, ...names])])
+  }
+
+  /** Removes tags; those the snapshot does not have are ignored. @throws {SnapshotNotFoundError} */
+  async untagSnapshot(version: VersionId, tags: string | readonly string[]): Promise<void> {
+    const names = new Set(checkTags(tags, 'tags'))
+    await this.#retag(version, existing => existing.filter(tag => !names.has(tag)))
+  }
+
+  #retag(version: VersionId, change: (tags: readonly string[]) => readonly string[]): Promise<void> {
+    return this.#history.updateSnapshot(parseVersion(version), payload => {
+      const metadata = decodeMetadata(payload)
+      return encodeMetadata({ ...metadata, tags: change(metadata.tags) })
+    })
+  }
+
+  /** How many snapshots each tag has. */
+  async listTags(): Promise<Record<string, number>> {
+    const counts = new Map<string, number>()
+    for (const row of await this.#history.snapshots()) {
+      for (const tag of decodeMetadata(row.metadata).tags) counts.set(tag, (counts.get(tag) ?? 0) + 1)
+    }
+    return Object.fromEntries([...counts].sort(([a], [b]) => (a < b ? -1 : 1)))
+  }
+
+  /**
+   * Deletes a snapshot. It leaves the list at once; what no other can see is freed in the background.
+   *
+   * @throws {SnapshotNotFoundError}
+   */
+  async deleteSnapshot(version: VersionId): Promise<void> {
+    const number = parseVersion(version)
+    const dropped = await this.#history.drop(
+      all => new Set(all.filter(row => row.version === number).map(row => row.version)),
+    )
+    if (dropped.length === 0)
+      throw new SnapshotNotFoundError(
+        `There is no snapshot ${version}. listSnapshots() names those that exist.`,
+      )
+  }
+
+  /** Deletes the snapshots that a policy does not keep; with `dryRun`, only says which. */
+  async pruneSnapshots(
+    policy: RetentionPolicy,
+    options: { readonly dryRun?: boolean } = {},
+  ): Promise<PruneResult> {
+    const checked = validateRetention(policy, 'retention')
+    const { dryRun = false } = checkOptions<{ dryRun?: boolean }>(
+      options,
+      { dryRun: boolean },
+      'pruneSnapshots()',
+    )
+    let kept: VersionId[] = []
+    const choose = (all: readonly SnapshotRow[]): Set<number> => {
+      const remove = removable(all, checked)
+      kept = all.filter(row => !remove.has(row.version)).map(row => formatVersion(row.version))
+      return remove
+    }
+    if (dryRun) {
+      const all = await this.#history.snapshots()
+      const remove = choose(all)
+      return {
+        kept,
+        removed: all.filter(row => remove.has(row.version)).map(row => formatVersion(row.version)),
+      }
+    }
+    const dropped = await this.#history.drop(choose)
+    return { kept, removed: dropped.map(row => formatVersion(row.version)) }
+  }
+
+  /**
+   * What differs between two snapshots, or between one and the current state (`'head'`). Reads only what was touched
+   * between them.
+   *
+   * @throws {SnapshotNotFoundError}
+   */
+  async compareSnapshots(
+    version1: VersionId | 'head',
+    version2: VersionId | 'head',
+  ): Promise<SnapshotComparison> {
+    return compare(this.#history, [parseMoment(version1), parseMoment(version2)], [version1, version2])
+  }
+
+  /** The same, streamed in key order, with the values. */
+  diff(
+    version1: VersionId | 'head',
+    version2: VersionId | 'head',
+    range?: Range,
+  ): AsyncGenerator<Difference, void, undefined> {
+    return diff(this.#history, parseMoment(version1), parseMoment(version2), range)
+  }
+
+  /**
+   * The retention policy that the store keeps, by which each new snapshot prunes; `undefined` if it has none. Giving
+   * one stores it for every process that opens the store.
+   */
+  getRetention(): Promise<RetentionPolicy | undefined> {
+    return this.#history.view(readPolicy)
+  }
+
+  async setRetention(policy: RetentionPolicy): Promise<void> {
+    const checked = validateRetention(policy, 'retention')
+    const current = await this.getRetention()
+    if (JSON.stringify(current ?? {}) === JSON.stringify(checked)) return
+    const { codec, bytes } = toPayload(encodeValue(checked), false)
+    await this.#history.exclusive((_view, batch) => {
+      batch.put('meta', POLICY_KEY, Buffer.concat([Buffer.of(codec), bytes]))
+      return { value: undefined }
+    })
+  }
+}
+
+const NO_COST = { changes: 0, bytes: 0 }
+const MAX_REMEMBERED_COSTS = 100_000
+
+async function readPolicy(view: View): Promise<RetentionPolicy | undefined> {
+  const stored = await view.get('meta', POLICY_KEY)
+  if (stored === undefined) return undefined
+  return decodePayload({ codec: stored[0] as number, bytes: stored.subarray(1) }) as RetentionPolicy
+}
+
+/** Which snapshots the stored policy does not keep, once `sealed` is taken. */
+async function pruneByPolicy(view: View, sealed: SnapshotRow): Promise<SnapshotSelection | undefined> {
+  const policy = await readPolicy(view)
+  if (policy === undefined) return undefined
+  const all = [...(await listSnapshotRows(view)), sealed]
+  return { all, versions: removable(all, policy) }
+}
+
+function removable(all: readonly SnapshotRow[], policy: RetentionPolicy): Set<number> {
+  const candidates = all.map(row => {
+    const { createdAt, tags } = decodeMetadata(row.metadata)
+    return { version: formatVersion(row.version), number: row.version, createdAt, tags }
+  })
+  return new Set(applyRetention(candidates, policy, Date.now()).remove.map(candidate => candidate.number))
+}
+
+/** @throws {InvalidArgumentError} */
+export function parseMoment(version: unknown): Moment {
+  return version === 'head' ? 'head' : parseVersion(version)
+}
+
+/** @internal */
+export function toSummary({ operationId, set, deleted, unchanged }: BulkSummary): CommitSummary {
+  return { operationId, set, deleted, unchanged }
+}
+
+const SNAPSHOT_CHECKS = {
+  tag: checkTag,
+  tags: checkTags,
+  description: checkText,
+  userInfo: (value: unknown) => value,
+}
+const DELTA_CHECKS = { ...SNAPSHOT_CHECKS, baseVersion: checkVersion }
+
+function checkSnapshotOptions<T extends SnapshotOptions>(
+  options: unknown,
+  checks: Parameters<typeof checkOptions<T>>[1],
+  where: string,
+): T {
+  return checkOptions<T>(options, checks, where)
+}
+
+function checkVersion(value: unknown): VersionId {
+  return formatVersion(parseVersion(value))
+}
+
+function checkTag(value: unknown, name: string): string {
+  if (typeof value === 'string' && value !== '' && value.isWellFormed()) return value
+  throw invalidOption(name, 'a non-empty, well-formed string', value)
+}
+
+function checkTags(value: unknown, name: string): readonly string[] {
+  if (typeof value === 'string') return [checkTag(value, name)]
+  if (!Array.isArray(value)) throw invalidOption(name, 'a tag or an array of tags', value)
+  return value.map(tag => checkTag(tag, name))
+}
+
+function checkText(value: unknown, name: string): string {
+  if (typeof value === 'string') return value
+  throw invalidOption(name, 'a string', value)
+}
+
+function newMetadata(
+  options: SnapshotOptions,
+  kind: Pick<SnapshotMetadata, 'kind' | 'baseVersion'>,
+): SnapshotMetadata {
+  const tags = [...new Set([...(options.tag === undefined ? [] : [options.tag]), ...(options.tags ?? [])])]
+  return {
+    createdAt: Date.now(),
+    tags,
+    description: options.description ?? '',
+    ...(options.userInfo !== undefined && { userInfo: options.userInfo }),
+    ...kind,
+  }
+}

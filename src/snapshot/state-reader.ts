@@ -1,0 +1,155 @@
+import { decodeKey, encodeKey } from '../core/key.ts'
+import type { History, Moment } from '../history/history.ts'
+import type { KeyedRecord } from '../history/reader.ts'
+import { decodePayload } from '../history/record.ts'
+import { type Range, toKeyRange } from './key-range.ts'
+
+/** The keys of a state type, as strings. */
+export type KeyOf<S> = keyof S & string
+
+/** Everything that can be read of a state, current or past. */
+export interface ReadableState<S = Record<string, unknown>> {
+  /** The value of a key, or `fallback`. */
+  get<K extends KeyOf<S>>(key: K): Promise<S[K] | undefined>
+  get<K extends KeyOf<S>, F>(key: K, fallback: F): Promise<S[K] | F>
+  /** The values of keys, in their order; `undefined` where there is none. All of one moment. */
+  getMany<K extends KeyOf<S>>(keys: readonly K[]): Promise<(S[K] | undefined)[]>
+  has(key: KeyOf<S>): Promise<boolean>
+  keys(range?: Range): AsyncIterableIterator<KeyOf<S>>
+  values(range?: Range): AsyncIterableIterator<S[KeyOf<S>]>
+  entries(range?: Range): AsyncIterableIterator<[KeyOf<S>, S[KeyOf<S>]]>
+  /** How many keys there are. */
+  size(): Promise<number>
+  /** The whole state as a plain object. */
+  load(): Promise<S>
+}
+
+/**
+ * Reads the state as it is, or as it was at a snapshot.
+ *
+ * @internal
+ */
+export class StateReader<S = Record<string, unknown>> implements ReadableState<S> {
+  readonly #history: History
+  readonly #moment: () => Moment
+
+  /** `moment` is asked at each call, so that a malformed version is refused by the call and not by making a reader. */
+  constructor(history: History, moment: () => Moment) {
+    this.#history = history
+    this.#moment = moment
+  }
+
+  async get<K extends KeyOf<S>, F>(key: K, fallback?: F): Promise<S[K] | F | undefined> {
+    const bytes = encodeKey(key)
+    const moment = this.#moment()
+    const record = await (moment === 'head' ? this.#history.get(bytes) : this.#history.getAt(moment, bytes))
+    return record === undefined ? fallback : (decodePayload(record) as S[K])
+  }
+
+  async getMany<K extends KeyOf<S>>(keys: readonly K[]): Promise<(S[K] | undefined)[]> {
+    const encoded = Array.from(keys, encodeKey)
+    const moment = this.#moment()
+    const records = await (moment === 'head'
+      ? this.#history.getMany(encoded)
+      : this.#history.getManyAt(moment, encoded))
+    return records.map(record => record && (decodePayload(record) as S[K]))
+  }
+
+  async has(key: KeyOf<S>): Promise<boolean> {
+    const bytes = encodeKey(key)
+    const moment = this.#moment()
+    const record = await (moment === 'head' ? this.#history.get(bytes) : this.#history.getAt(moment, bytes))
+    return record !== undefined
+  }
+
+  keys(range?: Range): AsyncIterableIterator<KeyOf<S>> {
+    return this.#iterate(range, ({ key }) => decodeKey(key) as KeyOf<S>)
+  }
+
+  values(range?: Range): AsyncIterableIterator<S[KeyOf<S>]> {
+    return this.#iterate(range, ({ record }) => decodePayload(record) as S[KeyOf<S>])
+  }
+
+  entries(range?: Range): AsyncIterableIterator<[KeyOf<S>, S[KeyOf<S>]]> {
+    return this.#iterate(range, ({ key, record }) => [
+      decodeKey(key) as KeyOf<S>,
+      decodePayload(record) as S[KeyOf<S>],
+    ])
+  }
+
+  #iterate<T>(range: Range | undefined, convert: (record: KeyedRecord) => T): AsyncIterableIterator<T> {
+    return flatten(this.#history.records(this.#moment(), toKeyRange(range)), convert)
+  }
+
+  async size(): Promise<number> {
+    const moment = this.#moment()
+    if (moment === 'head') return (await this.#history.head()).size
+    let size = 0
+    for await (const page of this.#history.records(moment, {})) size += page.length
+    return size
+  }
+
+  async load(): Promise<S> {
+    const state: Record<string, unknown> = {}
+    for await (const page of this.#history.records(this.#moment(), {}, { consistent: true })) {
+      for (const { key, record } of page) setOwn(state, decodeKey(key), decodePayload(record))
+    }
+    return state as S
+  }
+}
+
+/** Sets a property also where its name is `__proto__`, which an assignment would take for the prototype. */
+export function setOwn(target: Record<string, unknown>, name: string, value: unknown): void {
+  if (name !== '__proto__') target[name] = value
+  else Object.defineProperty(target, name, { value, enumerable: true, configurable: true, writable: true })
+}
+
+/**
+ * Iterates over the items of pages one by one.
+ *
+ * Written out rather than as a generator: within a page every step is a promise that is already resolved, and a
+ * generator would take three turns of the microtask queue for it.
+ */
+function flatten<T, R>(
+  pages: AsyncGenerator<readonly R[], void, undefined>,
+  convert: (item: R) => T,
+): AsyncIterableIterator<T> {
+  let page: readonly R[] = []
+  let position = 0
+  let last: Promise<unknown> = Promise.resolve()
+  const nextPage = async (): Promise<IteratorResult<T, undefined>> => {
+    if (position < page.length) return { done: false, value: convert(page[position++] as R) }
+    const result = await pages.next()
+    if (result.done === true) return { done: true, value: undefined }
+    page = result.value
+    position = 1
+    return { done: false, value: convert(page[0] as R) }
+  }
+  let waiting = 0
+  return {
+    next() {
+      if (waiting === 0 && position < page.length) {
+        try {
+          return Promise.resolve({ done: false, value: convert(page[position++] as R) })
+        } catch (error) {
+          return Promise.reject(error)
+        }
+      }
+      // Calls that overlap are answered in order.
+      waiting++
+      const result = last.then(nextPage, nextPage).finally(() => {
+        waiting--
+      })
+      last = result.catch(() => undefined)
+      return result
+    },
+    async return() {
+      page = []
+      await pages.return()
+      return { done: true, value: undefined }
+    },
+    [Symbol.asyncIterator]() {
+      return this
+    },
+  }
+}

@@ -1,0 +1,24 @@
+import { InvalidArgumentError } from '../core/errors.ts'
+
+/** The name of a snapshot: `v1`, `v2`, … */
+export type VersionId = string
+
+/** The name of the `number`-th snapshot of a store. */
+export function formatVersion(number: number): VersionId {
+  return `v${number}`
+}
+
+/**
+ * The number in a version's name.
+ *
+ * @throws {InvalidArgumentError} if it is not of the form `v` and a positive number. Whether such a snapshot exists
+ * is another question.
+ */
+export function parseVersion(version: unknown): number {
+  if (typeof version === 'string' && /^v[1-9]\d{0,14}$/.test(version)) return Number(version.slice(1))
+  const given =
+    typeof version === 'string' ? JSON.stringify(version.slice(0, 40)) : `a value of type ${typeof version}`
+  throw new InvalidArgumentError(
+    `A version is written as "v1", "v2", …; this is ${given}. See listSnapshots().`,
+  )
+}
