@@ -100,6 +100,21 @@ export class ImportError extends PersistenceError {
   }
 }
 
+/** Which file an {@link ExportError} is about. */
+export interface ExportErrorOptions extends PersistenceErrorOptions {
+  readonly file: string
+}
+
+/** A file cannot be written: the folder is missing, the disk is full. What was at its place before is untouched. */
+export class ExportError extends PersistenceError {
+  readonly file: string
+
+  constructor(message: string, options: ExportErrorOptions) {
+    super('EXPORT', message, options)
+    this.file = options.file
+  }
+}
+
 /** A cache was misconfigured, or its backing store failed. */
 export class CacheError extends PersistenceError {
   constructor(message: string, options?: PersistenceErrorOptions) {
