@@ -79,6 +79,18 @@ export function nonEmptyString(value: unknown, name: string): string {
   throw invalidOption(name, 'a non-empty string', value)
 }
 
+/** An `AbortSignal`. */
+export function abortSignal(value: unknown, name: string): AbortSignal {
+  if (value instanceof AbortSignal) return value
+  throw invalidOption(name, 'an AbortSignal', value)
+}
+
+/** A function; what it takes and returns cannot be checked. */
+export function callback<F extends (...args: never[]) => unknown>(value: unknown, name: string): F {
+  if (typeof value === 'function') return value as F
+  throw invalidOption(name, 'a function', value)
+}
+
 /** A check for exactly the strings of `allowed`. */
 export function oneOf<const T extends string>(allowed: readonly T[]): OptionCheck<T> {
   return (value, name) => {

@@ -147,4 +147,11 @@ export async function* readLog(
   }
 }
 
+/** The epoch in which the last entry of the log was written; 0 if there is none. */
+export async function lastLoggedEpoch(view: View): Promise<number> {
+  const { rows } = await view.scan('log', { reverse: true, limit: 1 })
+  const last = rows[0]
+  return last === undefined ? 0 : decodePart(counterAt(last.key), last.value).epoch
+}
+
 const MAX_PART = 2 ** 48 - 1

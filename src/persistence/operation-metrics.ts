@@ -35,9 +35,11 @@ class Operation {
   }
 }
 
-/** Measures the calls of a store by name, in a bounded space. */
+/** Measures the calls of a store by name, in a bounded space, and knows when none is under way. */
 export class OperationRecorder {
   readonly #operations = new Map<string, Operation>()
+  #underWay = 0
+  #onIdle: (() => void) | undefined
 
   /** Runs a call and counts it; the first call of a kind and one in every few are timed. */
   measure<T>(name: string, call: () => Promise<T>): Promise<T> {
@@ -49,16 +51,31 @@ export class OperationRecorder {
     const measured = operation
     const timed = measured.count++ % SAMPLE_EVERY === 0
     const start = timed ? performance.now() : 0
+    this.#underWay++
     return call().then(
       value => {
         if (timed) measured.record((performance.now() - start) * NANOSECONDS)
+        this.#settled()
         return value
       },
       error => {
         measured.errors++
+        this.#settled()
         throw error
       },
     )
+  }
+
+  #settled(): void {
+    if (--this.#underWay === 0) this.#onIdle?.()
+  }
+
+  /** Resolves once every call under way has settled. No further one may be made. */
+  async idle(): Promise<void> {
+    if (this.#underWay > 0)
+      await new Promise<void>(resolve => {
+        this.#onIdle = resolve
+      })
   }
 
   /** What has been measured, by the name of the call. */

@@ -2,9 +2,10 @@ import { StoreClosedError, UnserializableValueError } from '../core/errors.ts'
 import { decodeKey, encodeKey } from '../core/key.ts'
 import type { Logger } from '../core/logger.ts'
 import { isPromiseLike } from '../core/maybe-promise.ts'
-import { invalidOption } from '../core/options.ts'
+import { abortSignal, callback, checkOptions, invalidOption } from '../core/options.ts'
 import { type EncodedValue, encodeValue } from '../core/value-codec.ts'
 import type { EngineStats } from '../engine/engine.ts'
+import { lastLoggedEpoch } from '../history/commit-log.ts'
 import type { History } from '../history/history.ts'
 import { decodePayload, type Payload, samePayload, toPayload } from '../history/record.ts'
 import type { Verification, VerifyOptions } from '../history/verify.ts'
@@ -102,7 +103,6 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
   readonly #watchers = new Set<Watcher<S>>()
   readonly #autoSnapshot: AutoSnapshot | undefined
   readonly #parts: PersistenceParts
-  #snapshotSequence: number | undefined
   #closing: Promise<void> | undefined
 
   /** @internal */
@@ -114,19 +114,12 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
     this.#reader = new StateReader<S>(history, () => 'head')
     this.#transactions = new Transactions(history, value => this.#encode(value))
     if (autoSnapshotInterval !== undefined) {
-      const changed = async (): Promise<boolean> =>
-        (await history.head()).sequence !== (await this.#sealedSequence())
-      const snapshot = (): Promise<VersionId> => this.createSnapshot({ description: 'automatic' })
+      // Every snapshot opens an epoch, so that what was committed since the last one is in the open epoch.
+      const changed = (): Promise<boolean> =>
+        history.view(async (view, head) => (await lastLoggedEpoch(view)) === head.epoch)
+      const snapshot = (): Promise<VersionId> => this.#snapshots.createSnapshot({ description: 'automatic' })
       this.#autoSnapshot = new AutoSnapshot(autoSnapshotInterval, changed, snapshot, logger)
     }
-  }
-
-  /** The sequence at which the state was last known to be sealed. */
-  async #sealedSequence(): Promise<number> {
-    this.#snapshotSequence ??= await this.#history.view((_view, head) =>
-      head.latestSnapshot === head.epoch - 1 ? head.sequence : -1,
-    )
-    return this.#snapshotSequence
   }
 
   #run<T>(name: string, call: () => Promise<T>): Promise<T> {
@@ -147,14 +140,11 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
    */
   save(data: S): Promise<CommitSummary> {
     return this.#run('save', async () => {
-      if (typeof data !== 'object' || data === null || Array.isArray(data)) {
-        throw invalidOption('data', 'an object whose properties are the keys', data)
-      }
       // Encoded before the first wait, so that what the caller does to the data afterwards changes nothing.
       const encoded = new Map<string, EncodedValue>()
-      for (const key of Object.keys(data)) {
+      for (const [key, value] of entriesOf(data, 'data')) {
         encodeKey(key)
-        encoded.set(key, encodeUnder(key, (data as Record<string, unknown>)[key]))
+        encoded.set(key, encodeUnder(key, value))
       }
       return toSummary(await this.#history.bulk(saveSource(this.#history, encoded, this.#parts.compression)))
     })
@@ -198,13 +188,10 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
   /** Sets several keys in one commit. Takes an object, or pairs; of a key given twice, the last value counts. */
   setMany(entries: Partial<S> | Iterable<readonly [KeyOf<S>, S[KeyOf<S>]]>): Promise<CommitSummary> {
     return this.#run('setMany', async () => {
-      if (typeof entries !== 'object' || entries === null) {
-        throw invalidOption('entries', 'an object, or an iterable of [key, value] pairs', entries)
-      }
-      const pairs = Symbol.iterator in entries ? entries : (Object.entries(entries) as [string, unknown][])
+      const pairs: Iterable<unknown> = isIterable(entries) ? entries : entriesOf(entries, 'entries')
       const keys: Uint8Array[] = []
       const payloads: Payload[] = []
-      for (const pair of pairs as Iterable<unknown>) {
+      for (const pair of pairs) {
         if (!Array.isArray(pair)) throw invalidOption('entries', 'made of [key, value] pairs', pair)
         keys.push(encodeKey(pair[0]))
         payloads.push(toPayload(encodeUnder(pair[0] as string, pair[1]), this.#parts.compression))
@@ -239,12 +226,18 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
   ): Promise<S[K]> {
     return this.#run('update', async () => {
       const bytes = encodeKey(key)
+      if (typeof change !== 'function') throw invalidOption('change', 'a function', change)
       const { value: outcome } = await this.#history.mutate({
         keys: [bytes],
         apply: draft => {
           const current = draft.get(bytes)
           const next = change(current && (decodePayload(current) as S[K]))
-          if (isPromiseLike(next)) return { later: next, before: draft.record(bytes) }
+          if (isPromiseLike(next)) {
+            const later = Promise.resolve(next)
+            // It may reject while the commit is under way, before anybody waits for it.
+            later.catch(() => undefined)
+            return { later, before: draft.record(bytes) }
+          }
           draft.set(bytes, this.#encode(next))
           return { next }
         },
@@ -336,20 +329,12 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
 
   /** Takes a snapshot: one small commit, however large the state is. @returns its version, `v1`, `v2`, … */
   createSnapshot(options?: SnapshotOptions): Promise<VersionId> {
-    return this.#run('createSnapshot', async () => {
-      const version = await this.#snapshots.createSnapshot(options)
-      this.#snapshotSequence = undefined
-      return version
-    })
+    return this.#run('createSnapshot', () => this.#snapshots.createSnapshot(options))
   }
 
   /** Takes a snapshot and notes what it cost against a base, by default the newest. */
   createDeltaSnapshot(options?: DeltaSnapshotOptions): Promise<VersionId> {
-    return this.#run('createDeltaSnapshot', async () => {
-      const version = await this.#snapshots.createDeltaSnapshot(options)
-      this.#snapshotSequence = undefined
-      return version
-    })
+    return this.#run('createDeltaSnapshot', () => this.#snapshots.createDeltaSnapshot(options))
   }
 
   /** Makes the state equal to a snapshot's; snapshots taken since stay. @throws {SnapshotNotFoundError} */
@@ -449,16 +434,21 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
   // ---- care
 
   /** Looks at every record: its checksum, that its value decodes, that the tables fit each other. */
-  verify(options?: VerifyOptions): Promise<Verification> {
-    return this.#run('verify', () => this.#history.verify(options))
+  verify(options: VerifyOptions = {}): Promise<Verification> {
+    return this.#run('verify', async () =>
+      this.#history.verify(
+        checkOptions<VerifyOptions>(options, { signal: abortSignal, onProgress: callback }, 'verify()'),
+      ),
+    )
   }
 
   /** Does the background work now, and gives file space back where the engine can. */
   compact(options: { readonly signal?: AbortSignal } = {}): Promise<CompactSummary> {
     return this.#run('compact', async () => {
+      const checked = checkOptions<typeof options>(options, { signal: abortSignal }, 'compact()')
       const before = await this.#history.stats()
-      await this.#history.maintain(options.signal)
-      await this.#history.engine.compact?.(options)
+      await this.#history.maintain(checked.signal)
+      await this.#history.engine.compact?.(checked)
       const after = await this.#history.stats()
       return { bytesBefore: before.bytes, bytesAfter: after.bytes }
     })
@@ -484,7 +474,12 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
     })
   }
 
-  /** Waits for what is under way and releases everything. Later calls get `StoreClosedError`. */
+  /**
+   * Waits for what is under way and releases everything. Later calls get `StoreClosedError`; watchers end.
+   *
+   * Called inside the function of a transaction, it does not wait for calls, which would be to wait for itself: that
+   * transaction fails.
+   */
   close(): Promise<void> {
     this.#closing ??= this.#close()
     return this.#closing
@@ -493,12 +488,29 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
   async #close(): Promise<void> {
     for (const watcher of [...this.#watchers]) watcher.end()
     await this.#autoSnapshot?.stop()
+    if (!this.#transactions.inside) await this.#recorder.idle()
     await this.#history.close()
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
   }
+}
+
+function isIterable(value: unknown): value is Iterable<unknown> {
+  return typeof value === 'object' && value !== null && Symbol.iterator in value
+}
+
+/** The properties of a plain object. Anything else is refused: a Map, say, has none, and would count as empty. */
+function entriesOf(data: unknown, name: string): [string, unknown][] {
+  const prototype: unknown =
+    typeof data === 'object' && data !== null ? Object.getPrototypeOf(data) : undefined
+  if (prototype !== null && prototype !== Object.prototype) {
+    throw invalidOption(name, 'a plain object whose properties are the keys', data)
+  }
+  const [symbol] = Object.getOwnPropertySymbols(data)
+  if (symbol !== undefined) encodeKey(symbol)
+  return Object.entries(data as object)
 }
 
 /** `undefined` is how a read says that a key is absent, so it cannot be a value of its own. */

@@ -31,7 +31,6 @@ const MAX_PAUSE = 50
 /** Thrown inside a commit to say that what the transaction read has changed. */
 const CONFLICT = Symbol('conflict')
 
-/** Whether the code that runs now is inside a transaction's function. */
 const inTransaction = new AsyncLocalStorage<true>()
 
 /**
@@ -51,11 +50,16 @@ export class Transactions {
     this.#encode = encode
   }
 
+  /** Whether the code that runs now is inside a transaction's function. */
+  get inside(): boolean {
+    return inTransaction.getStore() === true
+  }
+
   async run<S, T>(body: (transaction: Transaction<S>) => T | PromiseLike<T>): Promise<T> {
     const first = await this.#attempt(body)
     if (first !== CONFLICT) return first.value
     // A transaction inside another one must not wait in line behind it.
-    if (inTransaction.getStore()) return this.#retry(body)
+    if (this.inside) return this.#retry(body)
     const turn = this.#line.then(() => this.#retry(body))
     this.#line = turn.catch(() => undefined)
     return turn
@@ -80,7 +84,7 @@ export class Transactions {
     try {
       value = await inTransaction.run(true, async () => body(run.transaction))
     } finally {
-      run.end()
+      await run.end()
     }
     try {
       const { operationId } = await this.#history.mutate({ keys: run.keys, apply: draft => run.apply(draft) })
@@ -122,14 +126,15 @@ class TransactionRun<S> {
       has: async key => (await this.#read(key)) !== undefined,
       set: (key, value) => {
         this.#assertOpen()
-        const bytes = encodeKey(key)
-        this.#writes.set(toByteString(bytes), { key: bytes, payload: this.#encode(value) })
+        this.#write(encodeKey(key), this.#encode(value))
       },
       delete: async key => {
-        const existed = (await this.#read(key)) !== undefined
+        this.#assertOpen()
         const bytes = encodeKey(key)
-        this.#writes.set(toByteString(bytes), { key: bytes, payload: undefined })
-        return existed
+        const reading = this.#read(key)
+        // At once, so that it counts also if nobody waits for the answer.
+        this.#write(bytes, undefined)
+        return (await reading) !== undefined
       },
     } as Transaction<S>
   }
@@ -155,10 +160,15 @@ class TransactionRun<S> {
     }
   }
 
-  /** Ends the run: a call that comes later is a mistake of the caller's. */
-  end(): void {
+  /** Ends the run, once the reads that nobody waited for are done. A call that comes later is a mistake. */
+  async end(): Promise<void> {
     this.#ended = true
+    if (this.#settled.size < this.#reads.size) await Promise.allSettled(this.#reads.values())
     this.#view?.close()
+  }
+
+  #write(key: Uint8Array, payload: Payload | undefined): void {
+    this.#writes.set(toByteString(key), { key, payload })
   }
 
   #assertOpen(): void {

@@ -6,7 +6,7 @@ import {
   UnserializableValueError,
 } from '../core/errors.ts'
 import { decodeKey, encodeKey } from '../core/key.ts'
-import { checkOptions, invalidOption, nonEmptyString, oneOf } from '../core/options.ts'
+import { abortSignal, callback, checkOptions, nonEmptyString, oneOf } from '../core/options.ts'
 import { JSON_CODEC } from '../core/value-codec.ts'
 import type { BulkSource } from '../history/bulk-commit.ts'
 import type { History } from '../history/history.ts'
@@ -80,16 +80,6 @@ function formatOf(path: string): FileFormat {
   )
 }
 
-function checkSignal(value: unknown, name: string): AbortSignal {
-  if (value instanceof AbortSignal) return value
-  throw invalidOption(name, 'an AbortSignal', value)
-}
-
-function checkProgress(value: unknown, name: string): (progress: TransferProgress) => void {
-  if (typeof value === 'function') return value as (progress: TransferProgress) => void
-  throw invalidOption(name, 'a function', value)
-}
-
 /** Writes the current state to a file, all of one moment. See `Persistence.exportData`. */
 export async function exportData(
   history: History,
@@ -103,7 +93,7 @@ export async function exportData(
     types = 'refuse',
   } = checkOptions<ExportOptions>(
     options,
-    { signal: checkSignal, onProgress: checkProgress, types: oneOf(['refuse', 'tagged']) },
+    { signal: abortSignal, onProgress: callback, types: oneOf(['refuse', 'tagged']) },
     'exportData()',
   )
   const toText = types === 'tagged' ? taggedText : plainText
@@ -139,8 +129,8 @@ function plainText(record: ParsedRecord, key: string): string {
   return JSON.stringify(toPlainJson(decodePayload(record), key))
 }
 
-function taggedText(record: ParsedRecord, key: string): string {
-  return JSON.stringify(toTypedJson(decodePayload(record), key))
+function taggedText(record: ParsedRecord): string {
+  return JSON.stringify(toTypedJson(decodePayload(record)))
 }
 
 /** The change that makes the state equal to a file's. See `Persistence.importData`. */
@@ -153,7 +143,7 @@ export function importSource(
   const format = formatOf(nonEmptyString(path, 'path'))
   const { signal, onProgress } = checkOptions<TransferOptions>(
     options,
-    { signal: checkSignal, onProgress: checkProgress },
+    { signal: abortSignal, onProgress: callback },
     'importData()',
   )
   return {

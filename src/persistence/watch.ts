@@ -1,4 +1,5 @@
 import { fromByteString, toByteString } from '../core/bytes.ts'
+import { PersistenceError } from '../core/errors.ts'
 import { decodeKey, MAX_EPOCH } from '../core/key.ts'
 import type { View } from '../engine/engine.ts'
 import { readChangedKeys } from '../history/change-list.ts'
@@ -7,6 +8,7 @@ import type { Head } from '../history/head.ts'
 import type { History } from '../history/history.ts'
 import { readManyAt } from '../history/reader.ts'
 import { decodePayload, type ParsedRecord } from '../history/record.ts'
+import { listSnapshotRows } from '../history/snapshot-table.ts'
 import { inRange, type Range, toKeyRange } from '../snapshot/key-range.ts'
 import type { KeyOf } from '../snapshot/state-reader.ts'
 
@@ -35,7 +37,8 @@ const MAX_BATCH_ENTRIES = 256
  *
  * The iterator ends when it is returned, when its limit is reached, or when the store is closed. A watcher that falls
  * so far behind that the log has been trimmed is told of every key touched since; it misses no key, but may be told of
- * one twice.
+ * one twice. Where the snapshots of that time are gone as well, nobody knows those keys any more: it fails with a
+ * `PersistenceError` of the code `WATCH_BEHIND`.
  */
 export class Watcher<S> implements AsyncIterableIterator<Change<S>> {
   readonly #history: History
@@ -173,6 +176,14 @@ export class Watcher<S> implements AsyncIterableIterator<Change<S>> {
 
   /** Where the log is gone, the change lists still name every key touched in the epochs since. */
   async #catchUp(view: View, head: Head): Promise<Position> {
+    // Those of epochs below the oldest snapshot are discarded in the background.
+    const oldest = (await listSnapshotRows(view))[0]?.epoch ?? head.epoch
+    if (this.#position.epoch < oldest) {
+      throw new PersistenceError(
+        'WATCH_BEHIND',
+        'The watcher fell so far behind that the changes it has missed are no longer kept. Read the state again, and watch anew; take changes faster than they are made.',
+      )
+    }
     let above = ''
     for (let more = true; more; ) {
       const page = await readChangedKeys(view, { after: this.#position.epoch - 1, through: MAX_EPOCH }, above)

@@ -1,4 +1,5 @@
 import { decodeKey, encodeKey } from '../core/key.ts'
+import { invalidOption } from '../core/options.ts'
 import type { History, Moment } from '../history/history.ts'
 import type { KeyedRecord } from '../history/reader.ts'
 import { decodePayload } from '../history/record.ts'
@@ -47,7 +48,8 @@ export class StateReader<S = Record<string, unknown>> implements ReadableState<S
   }
 
   async getMany<K extends KeyOf<S>>(keys: readonly K[]): Promise<(S[K] | undefined)[]> {
-    const encoded = Array.from(keys, encodeKey)
+    if (!Array.isArray(keys)) throw invalidOption('keys', 'an array of keys', keys)
+    const encoded = keys.map(encodeKey)
     const moment = this.#moment()
     const records = await (moment === 'head'
       ? this.#history.getMany(encoded)
