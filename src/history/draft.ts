@@ -1,10 +1,10 @@
 import { toByteString } from '../core/bytes.ts'
-import { firstVersionKey, versionKey } from '../core/key.ts'
+import { versionKey } from '../core/key.ts'
 import { type MaybePromise, whenReady } from '../core/maybe-promise.ts'
 import type { Batch, View } from '../engine/engine.ts'
 import { ADDED, CHANGED, type LoggedChange, REMOVED } from './commit-log.ts'
 import type { Head } from './head.ts'
-import { parseVersion } from './reader.ts'
+import { floorQuery } from './reader.ts'
 import {
   encodeRecord,
   type ParsedRecord,
@@ -14,6 +14,7 @@ import {
   TOMBSTONE,
   TOMBSTONE_PAYLOAD,
 } from './record.ts'
+import { versionAt } from './version-row.ts'
 
 interface DraftEntry {
   readonly key: Uint8Array
@@ -124,10 +125,10 @@ export class Draft {
     }
     const result = { changes, growth }
     if (uncertain.length === 0) return result
-    const queries = uncertain.map(key => ({ key: versionKey(key, epoch), min: firstVersionKey(key) }))
+    const queries = uncertain.map(key => floorQuery(key, epoch))
     return whenReady(view.seekMany('history', queries), rows => {
       for (const [i, row] of rows.entries()) {
-        if (row === undefined || parseVersion(row).record.codec === TOMBSTONE) continue
+        if (row === undefined || versionAt(row, epoch).codec === TOMBSTONE) continue
         const key = uncertain[i] as Uint8Array
         batch.put('history', versionKey(key, epoch), encodeRecord(key, epoch, TOMBSTONE_PAYLOAD))
       }

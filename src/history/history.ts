@@ -8,6 +8,7 @@ import { type Committed, Committer, type ExclusiveResult, type Mutation } from '
 import { decodeHead, HEAD_KEY, type Head } from './head.ts'
 import { DEFAULT_LIMITS, type HistoryLimits } from './limits.ts'
 import { Maintenance } from './maintenance.ts'
+import { Packer, type PackerOptions, type PackTotals } from './packer.ts'
 import {
   type KeyedRecord,
   type KeyRange,
@@ -32,6 +33,8 @@ export interface HistoryOptions {
   /** Whether commits wait until they are on disk. */
   readonly flush?: boolean
   readonly logger?: Logger
+  /** Whether, and how, superseded values are packed. */
+  readonly packing?: Partial<PackerOptions>
   /** @internal */
   readonly limits?: Partial<HistoryLimits>
 }
@@ -52,6 +55,9 @@ const FORMAT_KEY = Buffer.from('format')
 /** The layout of the store. Raised when an older varve could no longer read it. */
 const FORMAT_VERSION = 1
 
+/** Measured in `bench/`: longer chains save little, and cost the reads of versions far from the newest. */
+const DEFAULT_CHAIN_LENGTH = 256
+
 /** An iteration moves on to a fresh view when its view is older than this, in milliseconds. */
 const MAX_VIEW_AGE = 5_000
 
@@ -64,6 +70,7 @@ export class History {
   readonly engine: Engine
   readonly #committer: Committer
   readonly #maintenance: Maintenance
+  readonly #packer: Packer
   readonly #limits: HistoryLimits
   readonly #listeners = new Set<(head: Head) => void>()
   /** A lower bound of the visible epoch: records born by then are certainly visible. Only ever grows. */
@@ -78,12 +85,10 @@ export class History {
       rollForward: () => rollForward(this.#committer, this.#limits),
       onCommit: head => this.#committed(head),
     })
-    this.#maintenance = new Maintenance(
-      engine,
-      this.#committer,
-      options.logger ?? SILENT_LOGGER,
-      this.#limits,
-    )
+    const packing = { enabled: true, maxChainLength: DEFAULT_CHAIN_LENGTH, ...options.packing }
+    this.#packer = new Packer(engine, this.#committer, packing, this.#limits)
+    const logger = options.logger ?? SILENT_LOGGER
+    this.#maintenance = new Maintenance(engine, this.#committer, logger, this.#limits, this.#packer)
   }
 
   /**
@@ -309,6 +314,17 @@ export class History {
   /** Does all background work now. */
   maintain(signal?: AbortSignal): Promise<void> {
     return this.#maintenance.finish(signal)
+  }
+
+  /** Does all background work, and packs everything that can be packed. `onKey` is called for each key. */
+  async compact(signal?: AbortSignal, onKey: (key: Uint8Array) => void = () => undefined): Promise<void> {
+    await this.#maintenance.finish(signal)
+    await this.#packer.packAll(signal, onKey)
+  }
+
+  /** What packing has done to this store. */
+  packTotals(): Promise<PackTotals> {
+    return this.view(Packer.totals)
   }
 
   /** Looks at every record of the store. */

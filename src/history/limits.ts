@@ -10,6 +10,9 @@ export interface HistoryLimits {
   readonly stageBytes: number
   /** Keys whose versions are looked through for freeing in one commit. */
   readonly freeKeys: number
+  /** The background packer waits for so many sealed epochs, and for so many loose versions of a key. */
+  readonly packEpochs: number
+  readonly packVersions: number
 }
 
 export const DEFAULT_LIMITS: HistoryLimits = {
@@ -18,4 +21,6 @@ export const DEFAULT_LIMITS: HistoryLimits = {
   stageRows: 2_000,
   stageBytes: 4 * 1024 * 1024,
   freeKeys: 250,
+  packEpochs: 16,
+  packVersions: 32,
 }

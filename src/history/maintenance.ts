@@ -1,16 +1,16 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { fromByteString, toByteString } from '../core/bytes.ts'
 import { StoreClosedError } from '../core/errors.ts'
-import { counterTupleKey, firstVersionKey, lastVersionKey, versionKey } from '../core/key.ts'
+import { counterTupleKey } from '../core/key.ts'
 import type { Logger } from '../core/logger.ts'
 import type { Batch, Engine, View } from '../engine/engine.ts'
 import { appendRun, type ChangedKeys, readChangedKeys } from './change-list.ts'
 import { readLog } from './commit-log.ts'
 import type { Committer, ExclusiveResult } from './committer.ts'
+import { freeVersions } from './free-versions.ts'
 import { decodeHead, HEAD_KEY, type Head } from './head.ts'
 import type { HistoryLimits } from './limits.ts'
-import { parseVersion } from './reader.ts'
-import { parseRecord, TOMBSTONE } from './record.ts'
+import type { Packer } from './packer.ts'
 import { epochsToFree, listSnapshotRows, unmarkForFreeing } from './snapshot-table.ts'
 import { abandonedStages, removeStagedRows } from './stage.ts'
 
@@ -35,11 +35,13 @@ export class Maintenance {
   readonly #committer: Committer
   readonly #logger: Logger
   readonly #limits: HistoryLimits
+  readonly #packer: Packer
   #running: Promise<void> | undefined
   #again = false
   #closed = false
 
-  constructor(engine: Engine, committer: Committer, logger: Logger, limits: HistoryLimits) {
+  constructor(engine: Engine, committer: Committer, logger: Logger, limits: HistoryLimits, packer: Packer) {
+    this.#packer = packer
     this.#engine = engine
     this.#committer = committer
     this.#logger = logger
@@ -92,7 +94,11 @@ export class Maintenance {
   /** Does one small piece of work. Returns whether there may be more. */
   async #step(): Promise<boolean> {
     return (
-      (await this.#fold()) || (await this.#trim()) || (await this.#free()) || (await this.#removeStages())
+      (await this.#fold()) ||
+      (await this.#trim()) ||
+      (await this.#free()) ||
+      (await this.#pack()) ||
+      (await this.#removeStages())
     )
   }
 
@@ -165,6 +171,10 @@ export class Maintenance {
     })
   }
 
+  #pack(): Promise<boolean> {
+    return this.#packer.step(() => this.#closed)
+  }
+
   async #removeStages(): Promise<boolean> {
     const stages = await this.#read(view => abandonedStages(view, Date.now()))
     const stage = stages[0]
@@ -214,68 +224,21 @@ async function gatherRuns(view: View, head: Head): Promise<FoldPiece | undefined
 }
 
 interface Gap {
-  /** The first marked epoch of the gap: only keys changed after it can have versions to free. */
+  /** The first marked epoch: only keys changed after it can have versions to free. */
   readonly first: number
-  /** The epoch of the next snapshot, or the open one. */
+  /** The epoch of the first snapshot after the last mark, or the open one. */
   readonly next: number
   readonly marks: readonly number[]
 }
 
-/** The oldest stretch between remaining snapshots that has epochs marked for freeing. */
+/** The epochs marked for freeing. All are seen to in one pass, in which a key is looked at once. */
 async function findGap(view: View, head: Head): Promise<Gap | undefined> {
   const marks = await epochsToFree(view)
   const first = marks[0]
-  if (first === undefined) return undefined
-  const next = (await listSnapshotRows(view)).find(snapshot => snapshot.epoch > first)?.epoch ?? head.epoch
-  return { first, next, marks: marks.filter(epoch => epoch < next) }
-}
-
-/**
- * Frees the versions of one key that no snapshot can see. `snapshots` are sorted, and the open epoch, which counts as
- * one, is the last.
- *
- * - A version holds in `[birth, next birth)`; it goes when that is closed and holds no snapshot.
- * - A trailing tombstone holds in `[birth, ∞)`, which the open epoch lies in; but once no older version of its key is
- *   left it says nothing that absence would not, and goes too, as any leading tombstone does.
- */
-async function freeVersions(
-  view: View,
-  batch: Batch,
-  key: Uint8Array,
-  snapshots: readonly number[],
-): Promise<void> {
-  const versions: { readonly birth: number; readonly tombstone: boolean }[] = []
-  let gte: Uint8Array | undefined = firstVersionKey(key)
-  while (gte !== undefined) {
-    const page = await view.scan('history', { gte, lte: lastVersionKey(key) })
-    for (const row of page.rows) {
-      const { record } = parseVersion(row)
-      versions.push({ birth: record.birth, tombstone: record.codec === TOMBSTONE })
-    }
-    const last = page.rows.at(-1)
-    gte = page.more && last !== undefined ? versionKey(key, (versions.at(-1)?.birth ?? 0) + 1) : undefined
-  }
-  const stored = await view.get('live', key)
-  const liveBirth = stored === undefined ? Number.POSITIVE_INFINITY : parseRecord(key, stored).birth
-  let anyBefore = false
-  for (const [i, { birth, tombstone }] of versions.entries()) {
-    const end = versions[i + 1]?.birth ?? liveBirth
-    const seen = holdsAny(snapshots, birth, end)
-    if (seen && !(tombstone && !anyBefore)) anyBefore = true
-    else batch.delete('history', versionKey(key, birth))
-  }
-}
-
-/** Whether a sorted list has a number in `[from, to)`. */
-function holdsAny(sorted: readonly number[], from: number, to: number): boolean {
-  let low = 0
-  let high = sorted.length
-  while (low < high) {
-    const middle = (low + high) >>> 1
-    if ((sorted[middle] as number) < from) low = middle + 1
-    else high = middle
-  }
-  return low < sorted.length && (sorted[low] as number) < to
+  const last = marks.at(-1)
+  if (first === undefined || last === undefined) return undefined
+  const next = (await listSnapshotRows(view)).find(snapshot => snapshot.epoch > last)?.epoch ?? head.epoch
+  return { first, next, marks }
 }
 
 /**

@@ -1,20 +1,27 @@
 import { bytesEqual, compareBytes } from '../core/bytes.ts'
-import { DataIntegrityError } from '../core/errors.ts'
-import { decodeKey, firstVersionKey, lastVersionKey, splitVersionKey, versionKey } from '../core/key.ts'
+import { firstVersionKey, lastVersionKey, splitVersionKey, versionKey } from '../core/key.ts'
 import { type MaybePromise, whenReady } from '../core/maybe-promise.ts'
-import type { Page, Row, ScanRange, View } from '../engine/engine.ts'
+import type { FloorQuery, Row, ScanRange, View } from '../engine/engine.ts'
 import { type ParsedRecord, parseRecord, TOMBSTONE } from './record.ts'
+import { versionAt, versionsOf } from './version-row.ts'
+
+/** The rows of a key in the history, oldest first. */
+export async function* versionRows(view: View, key: Uint8Array): AsyncGenerator<Row, void, undefined> {
+  let bound: ScanRange = { gte: firstVersionKey(key) }
+  const lte = lastVersionKey(key)
+  for (;;) {
+    const page = await view.scan('history', { ...bound, lte })
+    yield* page.rows
+    const last = page.rows.at(-1)
+    if (!page.more || last === undefined) return
+    bound = { gt: last.key }
+  }
+}
 
 /** All versions of a key, oldest first: those of the history, tombstones included, then the live record. */
 export async function readVersions(view: View, key: Uint8Array): Promise<ParsedRecord[]> {
   const versions: ParsedRecord[] = []
-  let gte: Uint8Array | undefined = firstVersionKey(key)
-  while (gte !== undefined) {
-    const page: Page = await view.scan('history', { gte, lte: lastVersionKey(key) })
-    for (const row of page.rows) versions.push(parseVersion(row).record)
-    const last = versions.at(-1)
-    gte = page.more && last !== undefined ? versionKey(key, last.birth + 1) : undefined
-  }
+  for await (const row of versionRows(view, key)) versions.push(...versionsOf(row))
   const stored = await view.get('live', key)
   if (stored === undefined) return versions
   const live = parseRecord(key, stored)
@@ -30,28 +37,18 @@ export interface KeyedRecord {
   readonly record: ParsedRecord
 }
 
-/** A record of the history table, checked against the birth in its key. */
-export function parseVersion(row: Row): KeyedRecord {
-  const { key, birth } = splitVersionKey(row.key)
-  const record = parseRecord(key, row.value)
-  if (record.birth !== birth) {
-    throw new DataIntegrityError(
-      `A version of key ${JSON.stringify(decodeKey(key))} stands under epoch ${birth} but was written in ${record.birth}: the store is damaged.`,
-    )
-  }
-  return { key, record }
-}
-
 /** The newest version of `key` in the history with a birth up to `epoch`: a value, a tombstone, or none. */
 export function readVersion(
   view: View,
   key: Uint8Array,
   epoch: number,
 ): MaybePromise<ParsedRecord | undefined> {
-  const query = { key: versionKey(key, epoch), min: firstVersionKey(key) }
-  return whenReady(view.seek('history', query), row =>
-    row === undefined ? undefined : parseVersion(row).record,
-  )
+  return whenReady(view.seek('history', floorQuery(key, epoch)), row => row && versionAt(row, epoch))
+}
+
+/** Asks for the row of `key` that holds its newest version born by `epoch`. */
+export function floorQuery(key: Uint8Array, epoch: number): FloorQuery {
+  return { key: versionKey(key, epoch), min: firstVersionKey(key) }
 }
 
 /**
@@ -86,13 +83,10 @@ export function readManyAt(
       else older.push(i)
     }
     if (older.length === 0) return records
-    const queries = older.map(i => {
-      const key = keys[i] as Uint8Array
-      return { key: versionKey(key, epoch), min: firstVersionKey(key) }
-    })
+    const queries = older.map(i => floorQuery(keys[i] as Uint8Array, epoch))
     return whenReady(view.seekMany('history', queries), rows => {
       for (const [j, row] of rows.entries()) {
-        if (row !== undefined) records[older[j] as number] = presentRecord(parseVersion(row).record)
+        if (row !== undefined) records[older[j] as number] = presentRecord(versionAt(row, epoch))
       }
       return records
     })
@@ -147,13 +141,10 @@ export async function scanAt(view: View, range: KeyRange, epoch: number): Promis
   }
   const versions = await view.seekMany(
     'history',
-    older.map(i => ({
-      key: versionKey(keys[i] as Uint8Array, epoch),
-      min: firstVersionKey(keys[i] as Uint8Array),
-    })),
+    older.map(i => floorQuery(keys[i] as Uint8Array, epoch)),
   )
   for (const [j, row] of versions.entries()) {
-    if (row !== undefined) records[older[j] as number] = presentRecord(parseVersion(row).record)
+    if (row !== undefined) records[older[j] as number] = presentRecord(versionAt(row, epoch))
   }
   const found: KeyedRecord[] = []
   for (const [i, key] of keys.entries()) {

@@ -10,6 +10,8 @@ import { VarintReader, varintLength, writeVarint } from '../core/varint.ts'
  * was absent from this birth on.
  */
 export const TOMBSTONE = 0
+/** In the history only: the payload is a chain record, see `version-row.ts`. */
+export const CHAIN = 0x20
 const DEFLATED = 0x10
 const CODEC_MASK = 0x0f
 

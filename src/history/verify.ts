@@ -1,13 +1,13 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import { compareBytes } from '../core/bytes.ts'
-import { decodeKey } from '../core/key.ts'
+import { bytesEqual } from '../core/bytes.ts'
+import { decodeKey, splitVersionKey } from '../core/key.ts'
 import type { Row, Table, View } from '../engine/engine.ts'
 import { checkChangeRow } from './change-list.ts'
 import { checkLogRow } from './commit-log.ts'
 import { decodeHead, HEAD_KEY, type Head } from './head.ts'
-import { parseVersion } from './reader.ts'
 import { decodePayload, parseRecord, TOMBSTONE } from './record.ts'
 import { listSnapshotRows } from './snapshot-table.ts'
+import { versionsOf } from './version-row.ts'
 
 /** Something that is not as it should be. */
 export interface Problem {
@@ -82,18 +82,21 @@ class Walk {
   }
 
   async #history(head: Head | undefined): Promise<void> {
-    let previous: Uint8Array | undefined
+    let last: { readonly key: Uint8Array; readonly birth: number } | undefined
     await this.#each('history', row => {
-      const { record } = parseVersion(row)
-      if (head !== undefined && head.pending === 0 && record.birth > head.epoch) {
-        throw new Error(
-          `the version was written in epoch ${record.birth}, after the open epoch ${head.epoch}`,
-        )
+      const { key } = splitVersionKey(row.key)
+      for (const version of versionsOf(row)) {
+        if (head !== undefined && head.pending === 0 && version.birth > head.epoch) {
+          throw new Error(
+            `a version was written in epoch ${version.birth}, after the open epoch ${head.epoch}`,
+          )
+        }
+        if (last !== undefined && bytesEqual(last.key, key) && version.birth <= last.birth) {
+          throw new Error('its versions are out of order, or overlap')
+        }
+        if (version.codec !== TOMBSTONE) decodePayload(version)
+        last = { key, birth: version.birth }
       }
-      if (record.codec !== TOMBSTONE) decodePayload(record)
-      if (previous !== undefined && compareBytes(previous, row.key) >= 0)
-        throw new Error('the rows are out of order')
-      previous = row.key
     })
   }
 
@@ -148,7 +151,17 @@ class Walk {
     this.problems.push({
       table,
       message,
-      ...(row !== undefined && table === 'live' && { key: decodeKey(row.key) }),
+      ...affectedKey(table, row),
     })
+  }
+}
+
+function affectedKey(table: Table, row: Row | undefined): { readonly key?: string } {
+  if (row === undefined) return {}
+  if (table === 'live') return { key: decodeKey(row.key) }
+  try {
+    return table === 'history' ? { key: decodeKey(splitVersionKey(row.key).key) } : {}
+  } catch {
+    return {}
   }
 }

@@ -3,7 +3,7 @@ import type { Logger } from '../core/logger.ts'
 
 /** A logger to standard error, if the environment asks for one by `DEBUG=varve` (among other names, or `*`). */
 export function debugLogger(): Logger | undefined {
-  const names = (process.env.DEBUG ?? '').split(/[\s,]+/)
+  const names = (process.env['DEBUG'] ?? '').split(/[\s,]+/)
   if (!names.includes('varve') && !names.includes('*')) return undefined
   const line =
     (level: string) =>

@@ -65,6 +65,7 @@ type Command =
   | readonly ['untag', number, string]
   | readonly ['reopen']
   | readonly ['maintain']
+  | readonly ['compact']
   | readonly ['concurrent', readonly (readonly [string, unknown])[]]
 
 const command: fc.Arbitrary<Command> = fc.oneof(
@@ -95,6 +96,7 @@ const command: fc.Arbitrary<Command> = fc.oneof(
   { weight: 1, arbitrary: fc.tuple(fc.constant('untag' as const), pick, fc.constantFrom('red', 'blue')) },
   { weight: 1, arbitrary: fc.tuple(fc.constant('reopen' as const)) },
   { weight: 2, arbitrary: fc.tuple(fc.constant('maintain' as const)) },
+  { weight: 1, arbitrary: fc.tuple(fc.constant('compact' as const)) },
   {
     weight: 2,
     arbitrary: fc.tuple(
@@ -244,6 +246,9 @@ class Pair {
         await persistence.close()
         await this.open()
         break
+      case 'compact':
+        await this.history.compact()
+        break
       case 'maintain':
         await this.history.maintain()
         break
@@ -336,7 +341,13 @@ async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
 }
 
 /** Low enough that patches of a few keys are staged and rolled forward over several commits, in every second run. */
-const LOW: Partial<HistoryLimits> = { patchKeys: 3, stageRows: 2, freeKeys: 2 }
+const LOW: Partial<HistoryLimits> = {
+  patchKeys: 3,
+  stageRows: 2,
+  freeKeys: 2,
+  packEpochs: 1,
+  packVersions: 2,
+}
 
 async function runSequence(
   makeEngine: () => Engine,
@@ -348,7 +359,7 @@ async function runSequence(
   try {
     for (const command of commands) await pair.run(command)
     await pair.check()
-    await pair.history.maintain()
+    await pair.history.compact()
     await pair.check()
     // With every snapshot gone, nothing of the past is kept.
     if (pair.model.snapshots.length <= 2) {

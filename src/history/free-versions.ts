@@ -1,0 +1,76 @@
+import { versionKey } from '../core/key.ts'
+import { removeFromChain } from '../delta/chain-record.ts'
+import type { Batch, Row, View } from '../engine/engine.ts'
+import { versionRows } from './reader.ts'
+import { CHAIN, parseRecord, TOMBSTONE } from './record.ts'
+import { birthsOf, encodeChainRow, parseVersionRow } from './version-row.ts'
+
+interface RowVersion {
+  readonly birth: number
+  readonly tombstone: boolean
+  readonly row: Row
+}
+
+/**
+ * Frees the versions of one key that no snapshot can see. `snapshots` are sorted, and the open epoch, which counts as
+ * one, is the last.
+ *
+ * - A version holds in `[birth, next birth)`; it goes when that is closed and holds no snapshot.
+ * - A trailing tombstone holds in `[birth, ∞)`, which the open epoch lies in; but once no older version of its key is
+ *   left it says nothing that absence would not, and goes too, as any leading tombstone does.
+ *
+ * A chain that loses versions is written anew; the records of the others are not touched.
+ */
+export async function freeVersions(
+  view: View,
+  batch: Batch,
+  key: Uint8Array,
+  snapshots: readonly number[],
+): Promise<void> {
+  const versions: RowVersion[] = []
+  for await (const row of versionRows(view, key)) {
+    for (const { birth, codec } of birthsOf(row))
+      versions.push({ birth, tombstone: codec === TOMBSTONE, row })
+  }
+  if (versions.length === 0) return
+  const stored = await view.get('live', key)
+  const liveBirth = stored === undefined ? Number.POSITIVE_INFINITY : parseRecord(key, stored).birth
+  const freed = new Map<Row, number[]>()
+  let anyBefore = false
+  for (const [i, { birth, tombstone, row }] of versions.entries()) {
+    const end = versions[i + 1]?.birth ?? liveBirth
+    const seen = holdsAny(snapshots, birth, end)
+    if (seen && !(tombstone && !anyBefore)) {
+      anyBefore = true
+      continue
+    }
+    const births = freed.get(row)
+    if (births === undefined) freed.set(row, [birth])
+    else births.push(birth)
+  }
+  for (const [row, births] of freed) removeVersions(batch, key, row, births)
+}
+
+function removeVersions(batch: Batch, key: Uint8Array, row: Row, births: readonly number[]): void {
+  const { record } = parseVersionRow(row)
+  batch.delete('history', row.key)
+  if (record.codec !== CHAIN) return
+  const rest = removeFromChain(record.bytes, births)
+  if (rest === undefined) return
+  const gone = new Set(births)
+  const first = birthsOf(row).find(({ birth }) => !gone.has(birth))
+  if (first !== undefined)
+    batch.put('history', versionKey(key, first.birth), encodeChainRow(key, first.birth, rest))
+}
+
+/** Whether a sorted list has a number in `[from, to)`. */
+function holdsAny(sorted: readonly number[], from: number, to: number): boolean {
+  let low = 0
+  let high = sorted.length
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    if ((sorted[middle] as number) < from) low = middle + 1
+    else high = middle
+  }
+  return low < sorted.length && (sorted[low] as number) < to
+}

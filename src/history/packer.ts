@@ -1,0 +1,307 @@
+import { bytesEqual, fromByteString } from '../core/bytes.ts'
+import { counterAt, counterKey, lastVersionKey, splitVersionKey, versionKey } from '../core/key.ts'
+import { Turns } from '../core/turns.ts'
+import { encodeChains, openChain } from '../delta/chain-record.ts'
+import type { Engine, Row, View } from '../engine/engine.ts'
+import { readChangedKeys } from './change-list.ts'
+import type { Committer } from './committer.ts'
+import { decodeHead, HEAD_KEY, type Head } from './head.ts'
+import type { HistoryLimits } from './limits.ts'
+import { versionRows } from './reader.ts'
+import { CHAIN, fromPayload, type ParsedRecord, parseRecord, TOMBSTONE } from './record.ts'
+import { encodeChainRow, parseVersionRow, versionsOf } from './version-row.ts'
+
+/** How the packer makes chains. */
+export interface PackerOptions {
+  /** Whether superseded values are packed at all. */
+  readonly enabled: boolean
+  /** At most so many versions a chain record. */
+  readonly maxChainLength: number
+}
+
+/** What packing has done to a store since it was made. */
+export interface PackTotals {
+  /** Versions put into chain records, those put there again included. */
+  readonly versions: number
+  /** Bytes of their values, not compressed. */
+  readonly valueBytes: number
+  /** Bytes of the chain records written. */
+  readonly writtenBytes: number
+}
+
+const NO_TOTALS: PackTotals = { versions: 0, valueBytes: 0, writtenBytes: 0 }
+
+const PACKED_KEY = Buffer.from('packed')
+const TOTALS_KEY = Buffer.from('pack-totals')
+
+/** Loose versions of one key are packed when they take so many bytes, if there are at least a few. */
+const LOOSE_BYTES = 256 * 1024
+const FEW_VERSIONS = 4
+/** Short chains are merged when so many of them stand in a row: each merge lifts a version one tier up. */
+const FAN_OUT = 7
+/** A chain with so many bytes of edits is not merged any more: reading it would cost too much. */
+const FULL_EDIT_BYTES = 32 * 1024
+/** A key is packed in groups of at most so many bytes of values, by which memory is bounded. */
+const MAX_GROUP_BYTES = 8 * 1024 * 1024
+/** A commit of the packer replaces rows of about so many bytes. */
+const COMMIT_BYTES = 512 * 1024
+const COMMIT_KEYS = 64
+
+/** Rows of one key and the rows that hold the same versions in fewer bytes. */
+interface Replacement {
+  readonly old: readonly Row[]
+  readonly new: readonly Row[]
+  readonly versions: number
+  readonly valueBytes: number
+}
+
+/**
+ * Packs superseded versions into chain records.
+ *
+ * Versions wait whole until some have gathered, so that no chain is rewritten at every seal: 32 loose ones make a chain,
+ * and eight short chains a long one. A version is thus written loose once and into chains twice. The encoding
+ * happens outside the write exclusion, key by key with turns of the event loop between; the commit that replaces rows
+ * checks that they are still what was packed. A crash anywhere leaves the rows loose or packed, never both or neither.
+ */
+export class Packer {
+  readonly #engine: Engine
+  readonly #committer: Committer
+  readonly #options: PackerOptions
+  readonly #limits: HistoryLimits
+
+  constructor(engine: Engine, committer: Committer, options: PackerOptions, limits: HistoryLimits) {
+    this.#engine = engine
+    this.#committer = committer
+    this.#options = options
+    this.#limits = limits
+  }
+
+  /** Packs the keys of the epochs sealed since the last pass, once there are some. Returns whether it did. */
+  async step(isStopped: () => boolean): Promise<boolean> {
+    if (!this.#options.enabled) return false
+    const due = await this.#read(async (view, head) => {
+      const stored = await view.get('meta', PACKED_KEY)
+      const packed = stored === undefined ? 0 : counterAt(stored)
+      const sealed = head.epoch - 1
+      return sealed - packed >= this.#limits.packEpochs ? { after: packed, through: sealed } : undefined
+    })
+    if (due === undefined) return false
+    const pending = new PendingCommit(this.#committer)
+    const turns = new Turns()
+    let above = ''
+    for (let more = true; more; ) {
+      const page = await this.#read(view => readChangedKeys(view, due, above))
+      for (const name of page.keys) {
+        if (isStopped()) return false
+        const key = fromByteString(name)
+        const rows = await this.#read((view, head) => this.#packable(view, head, key))
+        if (rows.length > 0) await this.#pack(key, rows, pending)
+        await turns.breathe()
+      }
+      above = page.keys.at(-1) ?? above
+      more = page.more
+    }
+    await pending.flush()
+    await this.#committer.exclusive((_view, batch) => {
+      batch.put('meta', PACKED_KEY, counterKey(due.through))
+      return { value: undefined }
+    })
+    return true
+  }
+
+  /** Packs whatever can be packed, key by key. `onKey` is called after each. */
+  async packAll(signal: AbortSignal | undefined, onKey: (key: Uint8Array) => void): Promise<void> {
+    if (!this.#options.enabled) return
+    const pending = new PendingCommit(this.#committer)
+    const turns = new Turns()
+    let gt: Uint8Array | undefined
+    for (;;) {
+      signal?.throwIfAborted()
+      const next = await this.#read(async (view, head) => {
+        const { rows } = await view.scan('history', { gt, limit: 1, keysOnly: true })
+        const row = rows[0]
+        if (row === undefined) return undefined
+        const { key } = splitVersionKey(row.key)
+        return { key, groups: await this.#allPackable(view, head, key) }
+      })
+      if (next === undefined) break
+      for (const rows of next.groups) await this.#pack(next.key, rows, pending)
+      onKey(next.key)
+      gt = lastVersionKey(next.key)
+      await turns.breathe()
+    }
+    await pending.flush()
+  }
+
+  /** What packing has done so far. */
+  static async totals(view: View): Promise<PackTotals> {
+    const stored = await view.get('meta', TOTALS_KEY)
+    return stored === undefined ? NO_TOTALS : (JSON.parse(Buffer.from(stored).toString('utf8')) as PackTotals)
+  }
+
+  async #read<T>(read: (view: View, head: Head) => Promise<T>): Promise<T> {
+    const view = this.#engine.read()
+    try {
+      return await read(view, decodeHead(await view.get('meta', HEAD_KEY)))
+    } finally {
+      view.close()
+    }
+  }
+
+  /** The newest rows of a key that are to be packed together, oldest first; none if it is not time yet. */
+  async #packable(view: View, head: Head, key: Uint8Array): Promise<Row[]> {
+    const loose: Row[] = []
+    const short: Row[] = []
+    let looseBytes = 0
+    for await (const row of newestRows(view, key)) {
+      const { record } = parseVersionRow(row)
+      if (record.birth >= head.epoch) continue
+      if (record.codec !== CHAIN) {
+        if (short.length > 0 || looseBytes >= MAX_GROUP_BYTES) break
+        loose.push(row)
+        looseBytes += row.value.byteLength
+      } else {
+        if (this.#isFull(record)) break
+        short.push(row)
+      }
+    }
+    const enough =
+      loose.length >= Math.min(this.#limits.packVersions, this.#options.maxChainLength) ||
+      (loose.length >= FEW_VERSIONS && looseBytes >= LOOSE_BYTES)
+    if (!enough) return []
+    return [...loose, ...(short.length >= FAN_OUT ? short : [])].reverse()
+  }
+
+  /** Runs of rows of a key, oldest first, that packing together would make smaller. */
+  async #allPackable(view: View, head: Head, key: Uint8Array): Promise<Row[][]> {
+    const groups: Row[][] = []
+    let group: Row[] = []
+    let bytes = 0
+    const close = (): void => {
+      if (group.length > 1 || (group[0] !== undefined && isWorthPacking(group[0]))) groups.push(group)
+      group = []
+      bytes = 0
+    }
+    for await (const row of versionRows(view, key)) {
+      const { record } = parseVersionRow(row)
+      if (record.birth >= head.epoch) break
+      if (record.codec === CHAIN && this.#isFull(record)) {
+        close()
+        continue
+      }
+      if (bytes >= MAX_GROUP_BYTES) close()
+      group.push(row)
+      bytes += estimateBytes(record)
+    }
+    close()
+    return groups
+  }
+
+  #isFull(record: ParsedRecord): boolean {
+    const chain = openChain(record.bytes)
+    if (chain.births.length * 2 > this.#options.maxChainLength) return true
+    return chain.memoryBytes - chain.sizeOf(chain.births.length - 1) > FULL_EDIT_BYTES
+  }
+
+  async #pack(key: Uint8Array, rows: readonly Row[], pending: PendingCommit): Promise<void> {
+    const liveBirth = await this.#read(async view => {
+      const stored = await view.get('live', key)
+      return stored === undefined ? undefined : parseRecord(key, stored).birth
+    })
+    const versions = rows
+      .flatMap(versionsOf)
+      // The live record wins over a tombstone of the same birth, and will one day stand under its key.
+      .filter(({ birth, codec }) => !(codec === TOMBSTONE && birth === liveBirth))
+    let valueBytes = 0
+    const inflated = versions.map(version => {
+      if (version.codec === TOMBSTONE)
+        return { birth: version.birth, codec: TOMBSTONE, payload: version.bytes }
+      const { codec, bytes } = fromPayload(version)
+      valueBytes += bytes.byteLength
+      return { birth: version.birth, codec, payload: bytes }
+    })
+    const chains = encodeChains(inflated, { maxVersions: this.#options.maxChainLength })
+    await pending.add({
+      old: rows,
+      new: chains.map(({ firstBirth, record }) => ({
+        key: versionKey(key, firstBirth),
+        value: encodeChainRow(key, firstBirth, record),
+      })),
+      versions: versions.length,
+      valueBytes,
+    })
+  }
+}
+
+/** Replacements that share a commit. */
+class PendingCommit {
+  readonly #committer: Committer
+  #replacements: Replacement[] = []
+  #bytes = 0
+
+  constructor(committer: Committer) {
+    this.#committer = committer
+  }
+
+  async add(replacement: Replacement): Promise<void> {
+    this.#replacements.push(replacement)
+    for (const row of replacement.old) this.#bytes += row.value.byteLength
+    if (this.#bytes >= COMMIT_BYTES || this.#replacements.length >= COMMIT_KEYS) await this.flush()
+  }
+
+  async flush(): Promise<void> {
+    const replacements = this.#replacements
+    if (replacements.length === 0) return
+    this.#replacements = []
+    this.#bytes = 0
+    await this.#committer.exclusive(async (view, batch) => {
+      let { versions, valueBytes, writtenBytes } = await Packer.totals(view)
+      for (const replacement of replacements) {
+        // Freed, or packed by another process, meanwhile: what was made of the rows is out of date.
+        if (!(await areUnchanged(view, replacement.old))) continue
+        for (const row of replacement.old) batch.delete('history', row.key)
+        for (const row of replacement.new) {
+          batch.put('history', row.key, row.value)
+          writtenBytes += row.value.byteLength
+        }
+        versions += replacement.versions
+        valueBytes += replacement.valueBytes
+      }
+      batch.put('meta', TOTALS_KEY, Buffer.from(JSON.stringify({ versions, valueBytes, writtenBytes })))
+      return { value: undefined }
+    })
+  }
+}
+
+async function areUnchanged(view: View, rows: readonly Row[]): Promise<boolean> {
+  const values = await view.getMany(
+    'history',
+    rows.map(row => row.key),
+  )
+  return values.every((value, i) => value !== undefined && bytesEqual(value, (rows[i] as Row).value))
+}
+
+/** The rows of a key in the history, newest first. */
+async function* newestRows(view: View, key: Uint8Array): AsyncGenerator<Row, void, undefined> {
+  const gte = versionKey(key, 0)
+  let lte: Uint8Array | undefined = lastVersionKey(key)
+  let lt: Uint8Array | undefined
+  for (;;) {
+    const page = await view.scan('history', { gte, lte, lt, reverse: true, limit: 40 })
+    yield* page.rows
+    lt = page.rows.at(-1)?.key
+    lte = undefined
+    if (!page.more || lt === undefined) return
+  }
+}
+
+/** A single loose version is packed for the better compression if it is not small. */
+function isWorthPacking(row: Row): boolean {
+  return row.value.byteLength >= 512 && parseVersionRow(row).record.codec !== CHAIN
+}
+
+/** About how many bytes the values of a row take when they are not compressed. */
+function estimateBytes(record: ParsedRecord): number {
+  if (record.codec !== CHAIN) return record.bytes.byteLength
+  return openChain(record.bytes).memoryBytes
+}

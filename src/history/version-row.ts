@@ -1,0 +1,87 @@
+import { DataIntegrityError } from '../core/errors.ts'
+import { decodeKey, splitVersionKey } from '../core/key.ts'
+import { type Chain, openChain } from '../delta/chain-record.ts'
+import type { Row } from '../engine/engine.ts'
+import { openCachedChain } from './chain-cache.ts'
+import { CHAIN, encodeRecord, type ParsedRecord, parseRecord } from './record.ts'
+
+/**
+ * The rows of the history table: `(key, birth)` holds either one version or a chain of them.
+ *
+ * A chain stands under the birth of its oldest version and holds all versions of its key up to the next row, so that
+ * the floor of an epoch among the rows leads to the version either way, in one seek.
+ */
+
+/** A row taken apart, as far as its kind. */
+export interface VersionRow {
+  readonly key: Uint8Array
+  /** The version, or the record that holds the chain. */
+  readonly record: ParsedRecord
+}
+
+/** @throws {DataIntegrityError} if the row is not what was written there. */
+export function parseVersionRow(row: Row): VersionRow {
+  const { key, birth } = splitVersionKey(row.key)
+  const record = parseRecord(key, row.value)
+  if (record.birth === birth) return { key, record }
+  throw new DataIntegrityError(
+    `A version of key ${JSON.stringify(decodeKey(key))} stands under epoch ${birth} but was written in ${record.birth}: the store is damaged.`,
+  )
+}
+
+/** The version in a row that a reader at `epoch` sees. The row is the floor of that epoch. */
+export function versionAt(row: Row, epoch: number): ParsedRecord {
+  const { key, record } = parseVersionRow(row)
+  if (record.codec !== CHAIN) return record
+  return inChain(key, record, () => {
+    const chain = openCachedChain(row.key, record.bytes)
+    return chainedVersion(chain, chain.indexAt(epoch))
+  })
+}
+
+/** All versions of a row, oldest first. */
+export function versionsOf(row: Row): ParsedRecord[] {
+  const { key, record } = parseVersionRow(row)
+  if (record.codec !== CHAIN) return [record]
+  return inChain(key, record, () =>
+    openChain(record.bytes)
+      .versions()
+      .map(({ birth, codec, payload }) => ({ birth, codec, bytes: payload })),
+  )
+}
+
+/** The births of the versions of a row and whether each is a tombstone, oldest first; without their payloads. */
+export function birthsOf(row: Row): { readonly birth: number; readonly codec: number }[] {
+  const { key, record } = parseVersionRow(row)
+  if (record.codec !== CHAIN) return [record]
+  return inChain(key, record, () => {
+    const chain = openCachedChain(row.key, record.bytes)
+    return chain.births.map((birth, i) => ({ birth, codec: chain.codecs[i] as number }))
+  })
+}
+
+/** The value of a row that holds a chain. */
+export function encodeChainRow(key: Uint8Array, firstBirth: number, chain: Uint8Array): Uint8Array {
+  return encodeRecord(key, firstBirth, { codec: CHAIN, bytes: chain })
+}
+
+function chainedVersion(chain: Chain, index: number): ParsedRecord {
+  return {
+    birth: chain.births[index] as number,
+    codec: chain.codecs[index] as number,
+    bytes: chain.payload(index),
+  }
+}
+
+/** Says which key and which versions a damaged chain holds. */
+function inChain<T>(key: Uint8Array, record: ParsedRecord, read: () => T): T {
+  try {
+    return read()
+  } catch (cause) {
+    if (!(cause instanceof DataIntegrityError)) throw cause
+    throw new DataIntegrityError(
+      `The versions of key ${JSON.stringify(decodeKey(key))} from epoch ${record.birth} on cannot be read: ${cause.message}`,
+      { cause },
+    )
+  }
+}
