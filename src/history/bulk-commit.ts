@@ -14,6 +14,7 @@ import {
   type Payload,
   parseRecord,
   payloadsEqual,
+  sameEncoding,
   TOMBSTONE,
   TOMBSTONE_PAYLOAD,
 } from './record.ts'
@@ -362,7 +363,8 @@ class RollForwardStep {
 
   apply(key: Uint8Array, stored: Uint8Array | undefined, target: Payload | undefined): void {
     const original = stored === undefined ? undefined : parseRecord(key, stored)
-    if (payloadsEqual(original, target)) return
+    const unchanged = this.#kind === 'state' ? payloadsEqual : sameEncoding
+    if (unchanged(original, target)) return
     if (target === undefined) this.deleted++
     else this.set++
     // Readers at the open epoch find the record here until the commit ends.

@@ -263,7 +263,7 @@ export class History {
 
   /** All snapshots, oldest first. */
   snapshots(): Promise<SnapshotRow[]> {
-    return this.view(listSnapshotRows)
+    return this.view(view => listSnapshotRows(view))
   }
 
   /** One snapshot. @throws {SnapshotNotFoundError} */

@@ -24,10 +24,10 @@ function parseSnapshot(row: Row): SnapshotRow {
   return { version: counterAt(row.key), epoch: birth, metadata: { codec, bytes } }
 }
 
-/** All snapshots, oldest first. */
-export async function listSnapshotRows(view: View): Promise<SnapshotRow[]> {
+/** All snapshots, or those of versions after one, oldest first. */
+export async function listSnapshotRows(view: View, after = 0): Promise<SnapshotRow[]> {
   const snapshots: SnapshotRow[] = []
-  let gt: Uint8Array | undefined
+  let gt: Uint8Array | undefined = counterKey(after)
   for (;;) {
     const page = await view.scan('snapshots', { gt })
     for (const row of page.rows) snapshots.push(parseSnapshot(row))

@@ -1,8 +1,8 @@
 import { decodeKey, encodeKey } from '../core/key.ts'
 import { type EncodedValue, encodedEqual } from '../core/value-codec.ts'
 import type { BulkSource } from '../history/bulk-commit.ts'
+import { deleteOthers } from '../history/delete-others.ts'
 import type { History } from '../history/history.ts'
-import type { PatchBuffer } from '../history/patch-buffer.ts'
 import { readManyAt } from '../history/reader.ts'
 import { fromPayload, type Payload, toPayload } from '../history/record.ts'
 
@@ -56,19 +56,5 @@ export function clearSource(history: History): BulkSource {
     async targets(_view, touched) {
       return touched.map(() => ({ target: undefined }))
     },
-  }
-}
-
-/** Adds to a patch the deletion of every current key that is not to be kept. */
-export async function deleteOthers(
-  history: History,
-  patch: PatchBuffer,
-  kept: (keys: readonly Uint8Array[]) => Promise<readonly boolean[]>,
-): Promise<void> {
-  for await (const page of history.records('head', {})) {
-    const keys = page.map(({ key }) => key)
-    const keep = await kept(keys)
-    for (const [i, key] of keys.entries()) if (keep[i] !== true) patch.add(key, undefined)
-    await patch.relieve()
   }
 }

@@ -9,6 +9,7 @@ import { decodeKey, encodeKey } from '../core/key.ts'
 import { abortSignal, callback, checkOptions, nonEmptyString, oneOf } from '../core/options.ts'
 import { JSON_CODEC } from '../core/value-codec.ts'
 import type { BulkSource } from '../history/bulk-commit.ts'
+import { deleteOthers } from '../history/delete-others.ts'
 import type { History } from '../history/history.ts'
 import type { PatchBuffer } from '../history/patch-buffer.ts'
 import { decodePayload, fromPayload, type ParsedRecord, type Payload } from '../history/record.ts'
@@ -19,7 +20,6 @@ import { readJsonLines, writeJsonLines } from '../transfer/json-lines.ts'
 import { isGzipName, openImport } from '../transfer/open-file.ts'
 import { toPlainJson } from '../transfer/plain-json.ts'
 import { fromTypedJson, isTagged, TAGGED_METADATA, toTypedJson } from '../transfer/typed-json.ts'
-import { deleteOthers } from './state-source.ts'
 
 /** How far an export or import has come. */
 export interface TransferProgress {
