@@ -16,6 +16,12 @@ export const TABLES = ['meta', 'live', 'history', 'log', 'changes', 'snapshots',
 /** The name of one of the store's {@link TABLES}. */
 export type Table = (typeof TABLES)[number]
 
+/** The longest key an engine has to take, in bytes; the shortest has one. */
+export const MAX_KEY_BYTES = 1_200
+
+/** The longest value an engine has to take, in bytes. */
+export const MAX_VALUE_BYTES = 2 ** 31 - 1
+
 /** One row. The bytes belong to the receiver and are never changed by the engine afterwards. */
 export interface Row {
   readonly key: Uint8Array
@@ -30,7 +36,7 @@ export interface ScanRange {
   readonly lte?: Uint8Array | undefined
   /** Descending key order. */
   readonly reverse?: boolean | undefined
-  /** At most so many rows in this page; by default the engine's own choice, at least 1. */
+  /** At most so many rows in this page, 1 or more; an engine may end a page earlier, as it does by default. */
   readonly limit?: number | undefined
   /** Leave the values out: every `value` is empty. Cheaper where only keys are asked for. */
   readonly keysOnly?: boolean | undefined
@@ -52,7 +58,8 @@ export interface FloorQuery {
 /**
  * A consistent view of all tables: every answer it gives belongs to one and the same commit.
  *
- * A view may pin resources of the engine (LMDB: pages freed since), so it is closed soon after it was opened.
+ * Which commit that is, is settled at the latest by its first answer. A view may pin resources of the engine (LMDB:
+ * pages freed since), so it is closed soon after it was opened. Key bytes passed in are not kept after the answer.
  */
 export interface View {
   get(table: Table, key: Uint8Array): MaybePromise<Uint8Array | undefined>
@@ -67,7 +74,13 @@ export interface View {
   close(): void
 }
 
-/** Collects what a commit writes. Later writes to a key win; the engine applies all of them, or none. */
+/**
+ * Collects what a commit writes. Later writes to a key win; the engine applies all of them, or none.
+ *
+ * Keys and values belong to the engine from the call on: the caller does not change them any more, nor does the engine.
+ * A key that is empty or longer than {@link MAX_KEY_BYTES}, and a value longer than {@link MAX_VALUE_BYTES}, are
+ * refused with an `InvalidArgumentError`.
+ */
 export interface Batch {
   put(table: Table, key: Uint8Array, value: Uint8Array): void
   delete(table: Table, key: Uint8Array): void
@@ -94,14 +107,17 @@ export interface EngineStats {
  *
  * The contract, checked for every engine by `engineConformance`:
  *
- * - Keys are 1 to 1,200 bytes and order bytewise, a prefix before what it begins. Values have any length.
+ * - Keys are 1 to 1,200 bytes and order bytewise, a prefix before what it begins. Values may be empty.
  * - A view sees one commit, whole; it never changes while it is open, whatever is committed meanwhile.
  * - `commit` runs its builder under the engine's write exclusion: nobody, in this process or another, commits
  *   between what the builder reads and what it writes. The builder reads the state as it was before the commit (not
  *   its own writes), collects writes in the batch, and may run more than once, if the engine needs to retry: only
  *   the last run counts. If it throws, or the engine fails, nothing of it is applied and `commit` rejects.
+ *   A builder does not wait for another commit of the same store: that one waits for the builder.
  * - Once `commit` has resolved, every view opened after it, in any process, shows it; and it survives the death of
  *   the process (with `flush`, of the machine).
+ * - Before the first `open`, every call but `open` and `close` fails with an `EngineError`; after the last `close`,
+ *   with a `StoreClosedError`, by throwing or by rejecting. A closed engine may be opened again.
  */
 export interface Engine {
   /** A short name for logs and metrics, such as `lmdb`. */

@@ -1,0 +1,135 @@
+import type { Database, RootDatabase, RootDatabaseOptionsWithPath, Transaction } from 'lmdb'
+import { EngineError } from '../../core/errors.ts'
+import { TABLES, type Table } from '../engine.ts'
+
+/** The parts of lmdb-js that its types leave out; its own read functions are made of them. */
+interface NativeAddon {
+  /** Begins a transaction on a handle; with {@link READ_ONLY}, one that shows the newest commit. */
+  readonly Txn: new (
+    env: unknown,
+    flags: number,
+  ) => NativeTransaction
+  /** Lets go of what a read transaction shows. It keeps its slot in the table of readers, and can be renewed. */
+  resetTxn(address: number): void
+}
+
+interface NativeTransaction extends Transaction {
+  readonly address: number
+  /** After a reset: shows the newest commit. A read through the transaction does this by itself. */
+  renew(): void
+  abort(): void
+}
+
+/** An open environment, as one of its handles. */
+export type Root = RootDatabase<Uint8Array, Uint8Array> & {
+  readonly env: unknown
+  /** Flushes the file, in another thread. */
+  sync(done: (error: Error | null | undefined) => void): void
+}
+/** A table, as one of the handles sees it. */
+export type TableHandle = Database<Uint8Array, Uint8Array>
+export type TableHandles = Readonly<Record<Table, TableHandle>>
+
+/** What is loaded of the lmdb package. */
+export interface Lmdb {
+  open(options: RootDatabaseOptionsWithPath): Root
+  readonly nativeAddon: NativeAddon
+}
+
+/** A read transaction, and the options that make a read of lmdb-js use it. */
+export interface ReadTransaction {
+  readonly native: NativeTransaction
+  readonly options: { readonly transaction: Transaction }
+}
+
+/** LMDB's flag for a read transaction (`MDB_RDONLY`). */
+const READ_ONLY = 0x20000
+
+/** Slots in the table of readers, which all processes share; each is 64 bytes of the lock file. */
+const MAX_READERS = 1024
+
+/**
+ * Copies each value out of lmdb-js's buffer, or out of LMDB's map, into bytes of its own. Node's pool of small buffers
+ * makes that cheaper than what `encoding: 'binary'` does.
+ */
+const encoder = {
+  encode: (value: Uint8Array): Uint8Array => value,
+  decode(bytes: Uint8Array): Uint8Array {
+    const size = bytes.length
+    const copy = Buffer.allocUnsafe(size)
+    copy.set(bytes.subarray(0, size))
+    return copy
+  },
+}
+
+const TABLE_OPTIONS = { keyEncoding: 'binary', encoder } as const
+
+/**
+ * Loads the lmdb package: only when a store is opened, since programs that use another engine need no native binding.
+ *
+ * @throws EngineError where it is missing, or of a version that this library does not know.
+ */
+export async function loadLmdb(): Promise<Lmdb> {
+  let lmdb: Partial<Lmdb>
+  try {
+    lmdb = (await import('lmdb')) as unknown as Partial<Lmdb>
+  } catch (cause) {
+    throw new EngineError(
+      'The lmdb package, or its native binding for this platform, cannot be loaded: install it again here, optional ' +
+        `dependencies included, or use another engine, such as memory(). (${String(cause)})`,
+      { cause },
+    )
+  }
+  if (!isKnown(lmdb))
+    throw new EngineError('This version of the lmdb package is not known here; install lmdb 3.5.')
+  return lmdb
+}
+
+function isKnown(lmdb: Partial<Lmdb>): lmdb is Lmdb {
+  return (
+    lmdb.open !== undefined && lmdb.nativeAddon?.Txn !== undefined && lmdb.nativeAddon.resetTxn !== undefined
+  )
+}
+
+/** Opens a handle. In one thread, all handles of a folder share the environment that the first has opened. */
+export function openRoot(lmdb: Lmdb, path: string, { readOnly }: { readonly readOnly: boolean }): Root {
+  return lmdb.open({
+    path,
+    // Without this, lmdb-js takes a folder with a dot in its name for a file.
+    noSubdir: false,
+    readOnly,
+    // lmdb-js's own way of syncing has a lock of its own in the lock file. If a process dies with it, as most do that
+    // are killed while they commit, the next commit of another can fail for good (MDB_PANIC) although it was made.
+    overlappingSync: false,
+    // One flush a commit instead of two. The data is on disk before the meta page that points to it is written, so a
+    // loss of power leaves a whole state: at worst that before the last commit. `flush` asks for the second one.
+    noMetaSync: true,
+    maxDbs: 12,
+    maxReaders: MAX_READERS,
+    ...TABLE_OPTIONS,
+  })
+}
+
+/** Opens all tables; a handle that is not read-only creates those that are absent. */
+export function openTables(root: Root): TableHandles {
+  return Object.fromEntries(TABLES.map(table => [table, openTable(root, table)])) as Record<
+    Table,
+    TableHandle
+  >
+}
+
+function openTable(root: Root, table: Table): TableHandle {
+  const handle: TableHandle | undefined = root.openDB(table, TABLE_OPTIONS)
+  if (handle !== undefined) return handle
+  throw new EngineError(
+    `There is no table "${table}", and none can be created, since the folder can only be read: it was not written ` +
+      'by this library, or by an older version. Open it once where it can be written.',
+    { code: 'ENGINE_NOT_WRITABLE' },
+  )
+}
+
+/** Begins a read transaction of its own on a handle: not lmdb-js's, which is shared and ends by a timer. */
+export function beginReadTransaction(lmdb: Lmdb, root: Root): ReadTransaction {
+  const native = new lmdb.nativeAddon.Txn(root.env, READ_ONLY)
+  return { native, options: { transaction: native } }
+}

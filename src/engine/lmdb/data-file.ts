@@ -1,0 +1,115 @@
+import { constants } from 'node:fs'
+import { access, mkdir, open, realpath, stat } from 'node:fs/promises'
+import { endianness } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { EngineError } from '../../core/errors.ts'
+import { toEngineError } from './errors.ts'
+
+const DATA_FILE = 'data.mdb'
+const LOCK_FILE = 'lock.mdb'
+
+/** A folder that LMDB can be let at. */
+export interface PreparedFolder {
+  /** Its real path. */
+  readonly folder: string
+  readonly writable: boolean
+}
+
+/**
+ * Creates the folder if it is absent, and looks at what is in it: lmdb-js crashes the process where LMDB refuses to
+ * open a file, instead of throwing.
+ *
+ * A folder that cannot be written will do if it holds a store to read.
+ */
+export async function prepareFolder(path: string): Promise<PreparedFolder> {
+  try {
+    await mkdir(path, { recursive: true })
+    const folder = await realpath(path)
+    const exists = await assertDataFile(folder)
+    try {
+      await access(folder, constants.W_OK)
+      for (const file of [DATA_FILE, LOCK_FILE]) await ifPresent(access(join(folder, file), constants.W_OK))
+      return { folder, writable: true }
+    } catch (error) {
+      if (!exists) throw error
+      return { folder, writable: false }
+    }
+  } catch (cause) {
+    throw toEngineError(cause, 'open', path)
+  }
+}
+
+/** The length of the store's files, in bytes. */
+export async function lengthOfFiles(folder: string): Promise<number> {
+  const lengths = await Promise.all(
+    // LMDB makes no lock file where it cannot write.
+    [DATA_FILE, LOCK_FILE].map(file => ifPresent(stat(join(folder, file)).then(({ size }) => size))),
+  )
+  return lengths.reduce<number>((sum, length) => sum + (length ?? 0), 0)
+}
+
+/** Whether there is a data file. Throws if it cannot be one of LMDB's. */
+async function assertDataFile(folder: string): Promise<boolean> {
+  const problem = (): Promise<string | undefined> => problemOf(join(folder, DATA_FILE))
+  let found = await problem()
+  if (found !== undefined && found !== ABSENT) {
+    // Another process may be creating the file right now.
+    await delay(CREATION_MS)
+    found = await problem()
+  }
+  if (found === ABSENT) return false
+  if (found === undefined) return true
+  throw new EngineError(`Cannot open the store in ${JSON.stringify(folder)}: ${DATA_FILE} in it ${found}.`)
+}
+
+const ABSENT = 'is absent'
+const CREATION_MS = 50
+
+/**
+ * The beginning of a data file (struct MDB_page, then struct MDB_meta, as lmdb-js 3 has them on 64-bit machines): two
+ * pages, of which the one with the greater transaction number counts.
+ */
+const META = { magic: 24, version: 28, pageSize: 48, mainRoot: 136, transaction: 152, end: 160 } as const
+const MAGIC = 0xbeefc0de
+const DATA_VERSION = 2
+/** The root of a tree without pages. */
+const NO_PAGE = 2n ** 64n - 1n
+
+/** What speaks against a data file, to be read after its name. */
+async function problemOf(file: string): Promise<string | undefined> {
+  const handle = await ifPresent(open(file, constants.O_RDONLY))
+  if (handle === undefined) return ABSENT
+  try {
+    const { size } = await handle.stat()
+    if (size === 0) return ABSENT
+    if (!['x64', 'arm64'].includes(process.arch)) return undefined
+    const read = async (position: number): Promise<DataView> =>
+      new DataView((await handle.read(new Uint8Array(META.end), 0, META.end, position)).buffer.buffer)
+    const little = endianness() === 'LE'
+    const first = await read(0)
+    if (first.getUint32(META.magic, little) !== MAGIC) return 'is not an LMDB data file'
+    if ((first.getUint32(META.version, little) & 0xffff) !== DATA_VERSION)
+      return 'is of another version of LMDB'
+    const pageSize = first.getUint32(META.pageSize, little)
+    const second = await read(pageSize)
+    const transaction = (meta: DataView): bigint => meta.getBigUint64(META.transaction, little)
+    const root = (transaction(second) > transaction(first) ? second : first).getBigUint64(
+      META.mainRoot,
+      little,
+    )
+    const pages = root === NO_PAGE ? 2n : root + 1n
+    if (BigInt(size) < pages * BigInt(pageSize)) return 'has lost its end'
+    return undefined
+  } finally {
+    await handle.close()
+  }
+}
+
+/** `undefined` where the file does not exist. */
+function ifPresent<T>(promise: Promise<T>): Promise<T | undefined> {
+  return promise.catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return undefined
+    throw error
+  })
+}

@@ -1,0 +1,52 @@
+import { InvalidArgumentError } from '../core/errors.ts'
+import { type Batch, MAX_KEY_BYTES, MAX_VALUE_BYTES, type Table } from './engine.ts'
+
+/** One write of a commit. `value` is absent where the key is deleted. */
+export interface WriteOperation {
+  readonly table: Table
+  readonly key: Uint8Array
+  readonly value: Uint8Array | undefined
+}
+
+/** A {@link Batch} that keeps its operations, in order, until the engine applies them. */
+export interface WriteBatch extends Batch {
+  readonly operations: readonly WriteOperation[]
+}
+
+export function createWriteBatch(): WriteBatch {
+  const operations: WriteOperation[] = []
+  return {
+    operations,
+    put(table, key, value) {
+      assertKey(key)
+      assertValue(value)
+      operations.push({ table, key, value })
+    },
+    delete(table, key) {
+      assertKey(key)
+      operations.push({ table, key, value: undefined })
+    },
+  }
+}
+
+// Bytes that an engine would only refuse halfway through applying a batch are refused here.
+
+function assertKey(key: Uint8Array): void {
+  if (!(key instanceof Uint8Array) || key.byteLength === 0 || key.byteLength > MAX_KEY_BYTES) {
+    throw new InvalidArgumentError(
+      `An engine key is a Uint8Array of 1 to ${MAX_KEY_BYTES} bytes; ${describe(key)}.`,
+    )
+  }
+}
+
+function assertValue(value: Uint8Array): void {
+  if (!(value instanceof Uint8Array) || value.byteLength > MAX_VALUE_BYTES) {
+    throw new InvalidArgumentError(
+      `An engine value is a Uint8Array of at most ${MAX_VALUE_BYTES} bytes; ${describe(value)}.`,
+    )
+  }
+}
+
+function describe(bytes: Uint8Array): string {
+  return bytes instanceof Uint8Array ? `this one has ${bytes.byteLength}` : `this is a ${typeof bytes}`
+}
