@@ -58,14 +58,14 @@ export class ByteWindow {
    *
    * `bytes`, `position` and `end` may change, and what lies before `position` is forgotten.
    *
-   * @param limit The most bytes in sight with which the caller asks for more; beyond it, the value is too large.
+   * @param limit How many bytes may be in sight without what the caller looks for: with more, nothing is read.
    * @returns whether there is anything new.
    * @throws {ImportError} for what is not UTF-8. The signal's reason, when aborted.
    */
   async readMore(limit: number = this.maxValueBytes): Promise<boolean> {
     const before = this.end - this.position
-    // One byte above the limit is enough to know that a value exceeds it.
-    const wanted = Math.min(2 * before, Math.max(limit, before)) + 1
+    // One byte more than the limit is enough to know that a value exceeds it; then there is nothing more to read.
+    const wanted = Math.min(2 * before, limit) + 1
     while (!this.ended && this.end - this.position < wanted) await this.#append()
     return this.end - this.position > before
   }

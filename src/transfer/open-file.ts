@@ -59,7 +59,6 @@ async function* readChunks(
   for (let bytesRead = 0; ; ) {
     signal?.throwIfAborted()
     const chunk = await handle.read(Buffer.allocUnsafe(CHUNK_BYTES), 0, CHUNK_BYTES, null).catch(reading)
-    signal?.throwIfAborted()
     if (chunk.bytesRead === 0) return
     bytesRead += chunk.bytesRead
     onProgress?.({ bytesRead, bytesTotal: size })

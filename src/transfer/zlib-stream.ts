@@ -16,7 +16,6 @@ export async function* throughZlib(
   try {
     yield* zlib
   } finally {
-    zlib.destroy()
     await piped.catch(() => {})
   }
 }

@@ -227,38 +227,37 @@ describe('bounds', () => {
     }
     const [entry] = await collect(readJsonDocument(chunks(), 'f'))
     expect((entry as { value: string[] }).value[0]).toHaveLength(size)
-  })
+    // Scanning it anew with each chunk takes half a minute.
+  }, 5_000)
 
-  it('hands out entries while the file is read, and no more of it than that takes', async () => {
+  it.each([
+    ['a member without end', '{"data":{"k":["', 'x', 'takes more than'],
+    ['metadata without end', '{"metadata":["', 'x', 'takes more than'],
+    ['an ignored member without end', '{"other":["', 'x', 'takes more than'],
+    ['a string that lacks its closing quote', '{"data":{"k":["abc\n', '"l":1,', 'closing quote'],
+    ['a bracket that is not closed', '{"data":{"k":[1,\n', '"l":1,', 'found ":"'],
+  ])('does not read on and on after %s', async (_, start, more, problem) => {
     let produced = 0
-    let ended = false
     async function* endless() {
-      try {
-        yield Buffer.from('{"data":{"first":0')
-        for (;;) {
-          produced++
-          yield Buffer.from(`,"k${produced}":"${'x'.repeat(10_000)}"`)
-        }
-      } finally {
-        ended = true
-      }
+      yield Buffer.from(start)
+      for (; ; produced += 6_000) yield Buffer.from(more.repeat(6_000 / more.length))
     }
-    for await (const batch of readJsonDocument(endless(), 'f')) {
-      expect(batch[0]?.key).toBe('first')
-      break
-    }
-    expect(produced).toBeLessThan(3)
-    expect(ended).toBe(true)
+    const error = await rejection(collect(readJsonDocument(endless(), 'f', { maxValueBytes: 1_000_000 })))
+    expect(error).toBeInstanceOf(ImportError)
+    expect((error as Error).message).toContain(problem)
+    expect(produced).toBeLessThan(problem === 'closing quote' ? 20_000 : 1_100_000)
   })
 
-  it('does not make one batch of one huge chunk', async () => {
-    const entries = Array.from({ length: 100_000 }, (_, i) => `"key ${i}":${i}`)
-    let batches = 0
-    for await (const batch of read(`{"data":{${entries}}}`)) {
-      batches++
-      expect(batch.length).toBeLessThan(50_000)
+  it('keeps characters whole as it moves on through the file', async () => {
+    const emoji = '\u{1F600}€'.repeat(20)
+    const text = `{"data":{${Array.from({ length: 20_000 }, (_, i) => `"${i}":"${emoji}"`)}}}`
+    const bytes = Buffer.from(text)
+    async function* chunks() {
+      for (let at = 0; at < bytes.byteLength; at += 997) yield bytes.subarray(at, at + 997)
     }
-    expect(batches).toBeGreaterThan(3)
+    const entries = await collect(readJsonDocument(chunks(), 'f'))
+    expect(entries).toHaveLength(20_000)
+    expect(entries.every(({ key, value }, i) => key === String(i) && value === emoji)).toBe(true)
   })
 })
 
@@ -277,8 +276,13 @@ describe('the source', () => {
         ended = true
       }
     }
-    const { signal } = controller
-    expect(await rejection(collect(readJsonDocument(source(), 'f', { signal })))).toBe(reason)
+    const keys: string[] = []
+    const reading = async () => {
+      const reader = readJsonDocument(source(), 'f', { signal: controller.signal })
+      for await (const batch of reader) keys.push(...batch.map(entry => entry.key))
+    }
+    expect(await rejection(reading())).toBe(reason)
+    expect(keys).toStrictEqual(['a'])
     expect(ended).toBe(true)
   })
 

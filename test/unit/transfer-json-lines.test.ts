@@ -137,6 +137,17 @@ describe('what is refused', () => {
     }
   })
 
+  it('a line without end, without reading on and on', async () => {
+    let produced = 0
+    async function* endless() {
+      yield Buffer.from('{"key":"a","value":"')
+      for (; ; produced += 1_000) yield Buffer.alloc(1_000, 'x')
+    }
+    const error = await rejection(collect(readJsonLines(endless(), 'f', { maxValueBytes: 100_000 })))
+    expect(error).toBeInstanceOf(ImportError)
+    expect(produced).toBeLessThan(110_000)
+  })
+
   it('metadata above 16 MiB', async () => {
     expect((await refusal(`{"metadata":"${'x'.repeat(17 * 1024 * 1024)}"}`)).message).toContain(
       'takes more than',

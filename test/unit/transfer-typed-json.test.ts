@@ -65,7 +65,9 @@ describe('any value comes back equal', () => {
     expect(back.stack).toBe(errorWithCause.stack)
     expect(isDeepStrictEqual(back.cause, errorWithCause.cause)).toBe(true)
     expect(Object.keys(back)).toStrictEqual([])
-    expect(Object.hasOwn(roundTrip(new Error()), 'message')).toBe(false)
+    const bare = new Error()
+    delete bare.stack
+    expect(Object.getOwnPropertyNames(roundTrip(bare))).toStrictEqual([])
   })
 
   it('only the bytes that a view shows', () => {
