@@ -5,7 +5,8 @@
  */
 
 import assert from 'node:assert/strict'
-import { mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises'
+import { rmSync } from 'node:fs'
+import { mkdtemp, readdir, readFile, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { gunzipSync } from 'node:zlib'
@@ -28,15 +29,19 @@ const timings = []
 const started = performance.now()
 const commits = await readHistory(new URL('data/caniuse-slice.jsonl.gz', import.meta.url))
 const folder = await mkdtemp(join(tmpdir(), 'varve-demo-'))
+const removeFolder = () => rmSync(folder, { recursive: true, force: true })
+// Not in a `finally`, which a closed pipe or an interrupt would skip.
+process.once('exit', removeFolder)
+process.once('SIGINT', () => {
+  removeFolder()
+  process.kill(process.pid, 'SIGINT')
+})
+
+const state = await createPersistence({ basePath: join(folder, 'state') })
 try {
-  const state = await createPersistence({ basePath: join(folder, 'state') })
-  try {
-    await tour(state)
-  } finally {
-    await state.close()
-  }
+  await tour(state)
 } finally {
-  await rm(folder, { recursive: true, force: true })
+  await state.close()
 }
 section(`Time taken, ${seconds(performance.now() - started)} in all`)
 table(timings.map(({ what, milliseconds }) => [what, `${milliseconds.toFixed(1)} ms`]))
@@ -102,9 +107,9 @@ async function showSizes(state) {
     for (const feature of del) sizes.delete(feature)
     for (const size of sizes.values()) copies += size
   }
-  const before = await bytesIn(folder)
+  const before = (await state.getMetrics()).storage
   await timed('compact()', () => state.compact())
-  const after = await bytesIn(folder)
+  const after = (await state.getMetrics()).storage
 
   const snapshots = await state.listSnapshots()
   const tags = Object.keys(await state.listTags())
@@ -114,7 +119,11 @@ async function showSizes(state) {
     ['snapshots', `${snapshots.length}, of which ${tags.length} are tagged: ${tags.join(', ')}`],
     ['values written', `${megabytes(written)} as JSON`],
     ['the same snapshots as copies', `${megabytes(copies)} as JSON`],
-    ['on disk', `${megabytes(before)}; after compact() ${megabytes(after)}`],
+    ['bytes in use', `${megabytes(inUse(before))}; after compact() ${megabytes(inUse(after))}`],
+    [
+      'size of its files',
+      `${megabytes(await bytesIn(folder))}, what is not in use being free for later writes`,
+    ],
   ])
 }
 
@@ -225,6 +234,14 @@ async function timed(what, action) {
   const result = await action()
   timings.push({ what, milliseconds: performance.now() - start })
   return result
+}
+
+/**
+ * The bytes of a store that hold something.
+ * @param {{ bytes: number, freeBytes: number }} storage
+ */
+function inUse({ bytes, freeBytes }) {
+  return bytes - freeBytes
 }
 
 /**

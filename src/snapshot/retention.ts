@@ -1,4 +1,5 @@
 import { boolean, checkOptions, invalidOption, nonEmptyString, nonNegativeInteger } from '../core/options.ts'
+import { parseVersion } from './version.ts'
 
 /**
  * Which snapshots to keep, in the vocabulary of `restic forget`.
@@ -112,7 +113,7 @@ export function applyRetention<C extends RetentionCandidate>(
       time: Number(candidate.createdAt),
       reasons: [] as RetentionReason[],
     }))
-    .sort((a, b) => b.time - a.time || compareVersions(b.candidate.version, a.candidate.version))
+    .sort((a, b) => b.time - a.time || parseVersion(b.candidate.version) - parseVersion(a.candidate.version))
   const counted = all.filter(({ candidate }) => policy.pruneTagged || candidate.tags.length === 0)
 
   for (const rule of COUNT_RULES) {
@@ -226,9 +227,4 @@ function subtract(time: number, { months, days, milliseconds }: Duration): numbe
   const before = date.getTime() - milliseconds
   // Before the first date that JavaScript can express: before everything.
   return Number.isNaN(before) ? Number.NEGATIVE_INFINITY : before
-}
-
-/** Orders ids as their numbers do, `v9` before `v10`: they have one form and no leading zeros, so shorter is less. */
-function compareVersions(a: string, b: string): number {
-  return a.length - b.length || (a < b ? -1 : 1)
 }
