@@ -30,12 +30,7 @@ export type {
   StorageMetrics,
 } from './persistence/persistence.ts'
 export type { Transaction } from './persistence/transaction.ts'
-export type {
-  ExportOptions,
-  ExportSummary,
-  TransferOptions,
-  TransferProgress,
-} from './persistence/transfer.ts'
+export type { ExportOptions } from './persistence/transfer.ts'
 export type { Change } from './persistence/watch.ts'
 export type {
   ChangedKey,
@@ -43,6 +38,7 @@ export type {
   DeltaInfo,
   DeltaSnapshotOptions,
   Difference,
+  ExportSnapshotOptions,
   HistoryEntry,
   KeyOf,
   PruneResult,
@@ -53,3 +49,4 @@ export type {
   SnapshotOptions,
   VersionId,
 } from './snapshot/index.ts'
+export type { ExportSummary, TransferOptions, TransferProgress } from './transfer/transfer-options.ts'

@@ -10,6 +10,7 @@ import type { History } from '../history/history.ts'
 import { decodePayload, type Payload, samePayload, toPayload } from '../history/record.ts'
 import type { Verification, VerifyOptions } from '../history/verify.ts'
 import type { Difference, SnapshotComparison } from '../snapshot/compare.ts'
+import type { ExportSnapshotOptions } from '../snapshot/export-snapshot.ts'
 import type { Range } from '../snapshot/key-range.ts'
 import type { SnapshotInfo } from '../snapshot/metadata.ts'
 import type { RetentionPolicy } from '../snapshot/retention.ts'
@@ -24,17 +25,12 @@ import {
 } from '../snapshot/snapshot-manager.ts'
 import { type KeyOf, type ReadableState, StateReader } from '../snapshot/state-reader.ts'
 import type { VersionId } from '../snapshot/version.ts'
+import type { ExportSummary, TransferOptions } from '../transfer/transfer-options.ts'
 import { AutoSnapshot } from './auto-snapshot.ts'
 import { type OperationMetrics, OperationRecorder } from './operation-metrics.ts'
 import { clearSource, saveSource } from './state-source.ts'
 import { type Transaction, Transactions } from './transaction.ts'
-import {
-  type ExportOptions,
-  type ExportSummary,
-  exportData,
-  importSource,
-  type TransferOptions,
-} from './transfer.ts'
+import { type ExportOptions, exportData, importSource } from './transfer.ts'
 import { type Change, Watcher } from './watch.ts'
 
 /** What `getMetrics()` returns. */
@@ -110,7 +106,7 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
     const { history, autoSnapshotInterval, logger } = parts
     this.#parts = parts
     this.#history = history
-    this.#snapshots = new SnapshotManager<S>(history)
+    this.#snapshots = new SnapshotManager<S>(history, parts.compression)
     this.#reader = new StateReader<S>(history, () => 'head')
     this.#transactions = new Transactions(history, value => this.#encode(value))
     if (autoSnapshotInterval !== undefined) {
@@ -431,6 +427,28 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
     })
   }
 
+  /**
+   * Writes a snapshot to a portable, checksummed file: whole, or with `base` as the difference from another snapshot.
+   * The file is replaced whole, or left as it was.
+   *
+   * @throws {SnapshotNotFoundError | ExportError}
+   */
+  exportSnapshot(version: VersionId, path: string, options?: ExportSnapshotOptions): Promise<ExportSummary> {
+    return this.#run('exportSnapshot', () => this.#snapshots.exportSnapshot(version, path, options))
+  }
+
+  /**
+   * Adds the snapshot of a file that `exportSnapshot()` wrote, and leaves the current state as it is. A snapshot that is
+   * here already is not added again.
+   *
+   * @returns the version it has here.
+   * @throws {ImportError} if the file is missing or damaged, or is a difference whose base is not here; the store is
+   * then as it was.
+   */
+  importSnapshot(path: string, options?: TransferOptions): Promise<VersionId> {
+    return this.#run('importSnapshot', () => this.#snapshots.importSnapshot(path, options))
+  }
+
   // ---- care
 
   /** Looks at every record: its checksum, that its value decodes, that the tables fit each other. */
@@ -447,7 +465,7 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
     return this.#run('compact', async () => {
       const checked = checkOptions<typeof options>(options, { signal: abortSignal }, 'compact()')
       const before = await this.#history.stats()
-      await this.#history.maintain(checked.signal)
+      await this.#history.compact(checked.signal)
       await this.#history.engine.compact?.(checked)
       const after = await this.#history.stats()
       return { bytesBefore: before.bytes, bytesAfter: after.bytes }

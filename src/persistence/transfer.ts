@@ -19,24 +19,8 @@ import { readJsonDocument, writeJsonDocument } from '../transfer/json-document.t
 import { readJsonLines, writeJsonLines } from '../transfer/json-lines.ts'
 import { isGzipName, openImport } from '../transfer/open-file.ts'
 import { toPlainJson } from '../transfer/plain-json.ts'
+import type { ExportSummary, TransferOptions } from '../transfer/transfer-options.ts'
 import { fromTypedJson, isTagged, TAGGED_METADATA, toTypedJson } from '../transfer/typed-json.ts'
-
-/** How far an export or import has come. */
-export interface TransferProgress {
-  /** Entries written or read so far. */
-  readonly entries: number
-  /** Bytes of the file read so far, and in all; both 0 in exports. */
-  readonly bytes: number
-  readonly bytesTotal: number
-}
-
-/** What exports and imports may be given. */
-export interface TransferOptions {
-  /** Cancels; the file and the state are then as they were. */
-  readonly signal?: AbortSignal
-  /** Called every now and then. */
-  readonly onProgress?: (progress: TransferProgress) => void
-}
 
 /** What an export may be given. */
 export interface ExportOptions extends TransferOptions {
@@ -45,13 +29,6 @@ export interface ExportOptions extends TransferOptions {
    * {@link UnserializableValueError} with key and path; `'tagged'` writes them so that an import restores them.
    */
   readonly types?: 'refuse' | 'tagged'
-}
-
-/** What an export wrote. */
-export interface ExportSummary {
-  readonly entries: number
-  /** Size of the file. */
-  readonly bytes: number
 }
 
 interface FileFormat {

@@ -1,5 +1,7 @@
 export type { HistoryOptions } from '../history/history.ts'
+export type { ExportSummary, TransferOptions, TransferProgress } from '../transfer/transfer-options.ts'
 export type { ChangedKey, DeltaInfo, Difference, SnapshotComparison } from './compare.ts'
+export type { ExportSnapshotOptions } from './export-snapshot.ts'
 export type { Range } from './key-range.ts'
 export type { SnapshotInfo } from './metadata.ts'
 export type { RetentionPolicy } from './retention.ts'

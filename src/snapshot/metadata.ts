@@ -5,6 +5,8 @@ import { formatVersion, type VersionId } from './version.ts'
 
 /** What is kept with a snapshot. */
 export interface SnapshotMetadata {
+  /** A random UUID: what tells this snapshot from all others, also in other stores that import it. */
+  readonly id: string
   /** Milliseconds since 1970. */
   readonly createdAt: number
   readonly tags: readonly string[]
@@ -22,6 +24,8 @@ export interface SnapshotMetadata {
 /** What `listSnapshots()` says of a snapshot. */
 export interface SnapshotInfo {
   readonly version: VersionId
+  /** The same in every store that has this snapshot, where the version may be another. */
+  readonly id: string
   readonly createdAt: Date
   readonly tags: readonly string[]
   readonly description: string
@@ -51,6 +55,7 @@ export function toSnapshotInfo(
 ): SnapshotInfo {
   return {
     version: formatVersion(row.version),
+    id: metadata.id,
     createdAt: new Date(metadata.createdAt),
     tags: metadata.tags,
     description: metadata.description,

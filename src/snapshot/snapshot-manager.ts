@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { SnapshotNotFoundError } from '../core/errors.ts'
 import { encodeKey } from '../core/key.ts'
 import { boolean, checkOptions, invalidOption } from '../core/options.ts'
@@ -8,7 +9,10 @@ import { History, type HistoryOptions, type Moment, type SnapshotSelection } fro
 import { readVersions } from '../history/reader.ts'
 import { decodePayload, type ParsedRecord, payloadsEqual, TOMBSTONE, toPayload } from '../history/record.ts'
 import { listSnapshotRows, type SnapshotRow } from '../history/snapshot-table.ts'
+import type { ExportSummary, TransferOptions } from '../transfer/transfer-options.ts'
 import { compare, type Difference, diff, type SnapshotComparison } from './compare.ts'
+import { type ExportSnapshotOptions, exportSnapshot } from './export-snapshot.ts'
+import { importSnapshot } from './import-snapshot.ts'
 import type { Range } from './key-range.ts'
 import {
   decodeMetadata,
@@ -20,7 +24,7 @@ import {
 import { restoreSource } from './restore.ts'
 import { applyRetention, type RetentionPolicy, validateRetention } from './retention.ts'
 import { type ReadableState, StateReader } from './state-reader.ts'
-import { formatVersion, parseVersion, type VersionId } from './version.ts'
+import { checkVersion, formatVersion, parseVersion, type VersionId } from './version.ts'
 
 /** What a snapshot may be given. */
 export interface SnapshotOptions {
@@ -78,11 +82,13 @@ const POLICY_KEY = Buffer.from('retention')
  */
 export class SnapshotManager<S = Record<string, unknown>> {
   readonly #history: History
+  readonly #compression: boolean
   readonly #costs = new Map<string, { readonly changes: number; readonly bytes: number }>()
 
   /** @internal */
-  constructor(history: History) {
+  constructor(history: History, compression = true) {
     this.#history = history
+    this.#compression = compression
   }
 
   /** Opens the store of an engine. */
@@ -340,6 +346,44 @@ export class SnapshotManager<S = Record<string, unknown>> {
   }
 
   /**
+   * Writes a snapshot to a file of its own format, checksummed to the last bit and compressed: whole, or with `base`
+   * as the difference from another snapshot. The file is replaced whole, or left as it was.
+   *
+   * @throws {SnapshotNotFoundError | ExportError}
+   *
+   * @example
+   * ```ts
+   * await snapshots.exportSnapshot('v1', './v1.snapshot')
+   * await snapshots.exportSnapshot('v2', './v2.snapshot', { base: 'v1' })
+   * await elsewhere.importSnapshot('./v1.snapshot')
+   * await elsewhere.importSnapshot('./v2.snapshot')
+   * ```
+   */
+  async exportSnapshot(
+    version: VersionId,
+    path: string,
+    options?: ExportSnapshotOptions,
+  ): Promise<ExportSummary> {
+    return exportSnapshot(this.#history, version, path, options)
+  }
+
+  /**
+   * Adds the snapshot of a file that {@link SnapshotManager.exportSnapshot} wrote, in one commit, with the time, tags,
+   * description and user info it had. The current state and other snapshots stay as they are, and no retention policy
+   * is applied; one that is stored counts the snapshot from the next one on.
+   *
+   * A difference needs its base here: the same snapshot, whatever version it has. A snapshot that is here already is
+   * not added again.
+   *
+   * @returns the version it has here.
+   * @throws {ImportError} if the file is missing, damaged or of a newer format, or its base is not here; the store is
+   * then as it was.
+   */
+  async importSnapshot(path: string, options: TransferOptions = {}): Promise<VersionId> {
+    return importSnapshot(this.#history, path, options, this.#compression)
+  }
+
+  /**
    * The retention policy that the store keeps, by which each new snapshot prunes; `undefined` if it has none. Giving
    * one stores it for every process that opens the store.
    */
@@ -410,10 +454,6 @@ function checkSnapshotOptions<T extends SnapshotOptions>(
   return checkOptions<T>(options, checks, where)
 }
 
-function checkVersion(value: unknown): VersionId {
-  return formatVersion(parseVersion(value))
-}
-
 function checkTag(value: unknown, name: string): string {
   if (typeof value === 'string' && value !== '' && value.isWellFormed()) return value
   throw invalidOption(name, 'a non-empty, well-formed string', value)
@@ -436,6 +476,7 @@ function newMetadata(
 ): SnapshotMetadata {
   const tags = [...new Set([...(options.tag === undefined ? [] : [options.tag]), ...(options.tags ?? [])])]
   return {
+    id: randomUUID(),
     createdAt: Date.now(),
     tags,
     description: options.description ?? '',

@@ -8,6 +8,11 @@ export function formatVersion(number: number): VersionId {
   return `v${number}`
 }
 
+/** A version given as an option, checked. */
+export function checkVersion(value: unknown): VersionId {
+  return formatVersion(parseVersion(value))
+}
+
 /**
  * The number in a version's name.
  *

@@ -1,4 +1,4 @@
-import { DeltaError } from '../core/errors.ts'
+import { DeltaError, ExportError } from '../core/errors.ts'
 import type { EncodedValue } from '../core/value-codec.ts'
 import { VarintReader, varintLength, writeVarint } from '../core/varint.ts'
 import { FRAME, type Frame, FrameReader, FrameWriter } from './snapshot-frames.ts'
@@ -71,15 +71,19 @@ export type BaseLookup = (keys: readonly Uint8Array[]) => Promise<readonly (Enco
  * The bytes of a snapshot file.
  *
  * @param changes In ascending order of the keys' bytes. Read only as fast as the bytes are taken.
- * @throws {RangeError} if the header takes more than 64 MiB.
+ * @throws {ExportError} if the header takes more than 64 MiB.
  */
 export async function* writeSnapshotFile(
   header: SnapshotFileHeader,
   changes: AsyncIterable<readonly SnapshotChange[]>,
+  file: string,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const text = encodeSnapshotHeader(header)
   if (text.byteLength > MAX_HEADER_BYTES) {
-    throw new RangeError(`tags, description and userInfo take more than ${MAX_HEADER_BYTES} bytes`)
+    throw new ExportError(
+      `Cannot export ${header.version} to ${JSON.stringify(file)}: its tags, description and userInfo take ${text.byteLength} bytes, and a file has room for ${MAX_HEADER_BYTES}.`,
+      { file },
+    )
   }
   const isDifference = header.base !== undefined
   const frames = new FrameWriter()

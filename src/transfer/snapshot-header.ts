@@ -45,7 +45,7 @@ export function decodeSnapshotHeader(text: Uint8Array): SnapshotFileHeader {
   const header = record(JSON.parse(asBuffer(text).toString('utf8')), 'the header')
   const { createdAt, tags, description, userInfo, base } = header
   require(Number.isSafeInteger(createdAt) && Math.abs(createdAt as number) <= MAX_TIME, 'createdAt')
-  require(Array.isArray(tags) && tags.every(tag => typeof tag === 'string' && tag !== ''), 'tags')
+  require(Array.isArray(tags) && tags.every(isTag), 'tags')
   require(typeof description === 'string', 'description')
   return {
     ...identity(header),
@@ -55,6 +55,10 @@ export function decodeSnapshotHeader(text: Uint8Array): SnapshotFileHeader {
     userInfo: userInfo === undefined ? undefined : decodeUserInfo(record(userInfo, 'userInfo')),
     base: base === undefined ? undefined : identity(record(base, 'base')),
   }
+}
+
+function isTag(value: unknown): boolean {
+  return typeof value === 'string' && value !== '' && value.isWellFormed()
 }
 
 function identity({ id, version }: Record<string, unknown>): SnapshotIdentity {

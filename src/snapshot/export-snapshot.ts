@@ -1,0 +1,101 @@
+import { InvalidArgumentError } from '../core/errors.ts'
+import { abortSignal, callback, checkOptions, nonEmptyString } from '../core/options.ts'
+import type { History } from '../history/history.ts'
+import { fromPayload, type ParsedRecord, sameEncoding } from '../history/record.ts'
+import { atomicWrite } from '../transfer/atomic-write.ts'
+import { isGzipName } from '../transfer/open-file.ts'
+import { writeSnapshotFile } from '../transfer/snapshot-file.ts'
+import type { SnapshotIdentity } from '../transfer/snapshot-header.ts'
+import type { SnapshotChange } from '../transfer/snapshot-rows.ts'
+import type { ExportSummary, TransferOptions } from '../transfer/transfer-options.ts'
+import { decodeMetadata, type SnapshotMetadata } from './metadata.ts'
+import { touchedRecords } from './touched-records.ts'
+import { checkVersion, formatVersion, parseVersion, type VersionId } from './version.ts'
+
+/** What the export of a snapshot may be given. */
+export interface ExportSnapshotOptions extends TransferOptions {
+  /**
+   * Write only what differs from this snapshot: any other of the store, older or newer. Only a store that has that
+   * snapshot can import the file.
+   */
+  readonly base?: VersionId
+}
+
+/** Writes a snapshot to a file. See `SnapshotManager.exportSnapshot`. */
+export async function exportSnapshot(
+  history: History,
+  version: VersionId,
+  path: string,
+  options: ExportSnapshotOptions = {},
+): Promise<ExportSummary> {
+  const number = parseVersion(version)
+  const file = nonEmptyString(path, 'path')
+  const { base, signal, onProgress } = checkOptions<ExportSnapshotOptions>(
+    options,
+    { base: checkVersion, signal: abortSignal, onProgress: callback },
+    'exportSnapshot()',
+  )
+  const baseNumber = base === undefined ? undefined : parseVersion(base)
+  if (baseNumber === number) {
+    throw new InvalidArgumentError(
+      `The base of ${version} must be another snapshot. Leave it out to export ${version} whole.`,
+    )
+  }
+  const metadata = await metadataOf(history, number)
+  const header = {
+    ...identityOf(number, metadata),
+    createdAt: metadata.createdAt,
+    tags: metadata.tags,
+    description: metadata.description,
+    userInfo: metadata.userInfo,
+    base:
+      baseNumber === undefined ? undefined : identityOf(baseNumber, await metadataOf(history, baseNumber)),
+  }
+  let entries = 0
+  async function* changes(): AsyncGenerator<readonly SnapshotChange[]> {
+    const batches =
+      baseNumber === undefined ? whole(history, number) : difference(history, baseNumber, number)
+    for await (const batch of batches) {
+      signal?.throwIfAborted()
+      yield batch
+      entries += batch.length
+      onProgress?.({ entries, bytes: 0, bytesTotal: 0 })
+    }
+  }
+  const chunks = writeSnapshotFile(header, changes(), file)
+  const bytes = await atomicWrite(file, chunks, { signal, gzip: isGzipName(file) })
+  return { entries, bytes }
+}
+
+async function metadataOf(history: History, version: number): Promise<SnapshotMetadata> {
+  return decodeMetadata((await history.snapshot(version)).metadata)
+}
+
+function identityOf(version: number, { id }: SnapshotMetadata): SnapshotIdentity {
+  return { id, version: formatVersion(version) }
+}
+
+async function* whole(history: History, version: number): AsyncGenerator<readonly SnapshotChange[]> {
+  for await (const page of history.records(version, {})) {
+    yield page.map(({ key, record }) => ({ key, before: undefined, after: fromPayload(record) }))
+  }
+}
+
+/** What differs to the byte: an importing store makes new values of the very bytes of the old. */
+async function* difference(
+  history: History,
+  base: number,
+  version: number,
+): AsyncGenerator<readonly SnapshotChange[]> {
+  for await (const records of touchedRecords(history, base, version)) {
+    const changes: SnapshotChange[] = []
+    for (const { key, before, after } of records) {
+      if (!sameEncoding(before, after)) changes.push({ key, before: encoded(before), after: encoded(after) })
+    }
+    yield changes
+  }
+}
+
+function encoded(record: ParsedRecord | undefined): SnapshotChange['after'] {
+  return record && fromPayload(record)
+}

@@ -1,0 +1,23 @@
+/** How far an export or import has come. */
+export interface TransferProgress {
+  /** Entries written or read so far. */
+  readonly entries: number
+  /** Bytes of the file read so far, and in all; both 0 in exports. */
+  readonly bytes: number
+  readonly bytesTotal: number
+}
+
+/** What exports and imports may be given. */
+export interface TransferOptions {
+  /** Cancels; the file and the store are then as they were. */
+  readonly signal?: AbortSignal
+  /** Called every now and then. */
+  readonly onProgress?: (progress: TransferProgress) => void
+}
+
+/** What an export wrote. */
+export interface ExportSummary {
+  readonly entries: number
+  /** Size of the file. */
+  readonly bytes: number
+}
