@@ -4,6 +4,7 @@ import { importError } from './import-error.ts'
 import { systemReason } from './system-reason.ts'
 import { throughZlib } from './zlib-stream.ts'
 
+/** What is read, and unpacked, at a time. */
 const CHUNK_BYTES = 256 * 1024
 
 /** How far an import has come. */
@@ -68,7 +69,7 @@ async function* readChunks(
 
 async function* gunzip(chunks: AsyncIterable<Uint8Array>, path: string): AsyncGenerator<Uint8Array> {
   try {
-    yield* throughZlib(chunks, createGunzip())
+    yield* throughZlib(chunks, createGunzip({ chunkSize: CHUNK_BYTES }))
   } catch (error) {
     throw isZlibError(error) ? damaged(path, error) : error
   }
