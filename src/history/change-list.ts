@@ -1,9 +1,9 @@
 import { crc32, deflateRawSync, inflateRawSync } from 'node:zlib'
-import { asBuffer, fromByteString, toByteString } from '../core/bytes.ts'
+import { asBuffer, bytesEqual, fromByteString, toByteString } from '../core/bytes.ts'
 import { DataIntegrityError } from '../core/errors.ts'
 import { counterAt, counterTupleKey } from '../core/key.ts'
 import { MAX_VARINT_BYTES, VarintReader, writeVarint } from '../core/varint.ts'
-import type { Batch, Row, View } from '../engine/engine.ts'
+import type { Batch, Row, ScanRange, View } from '../engine/engine.ts'
 import { readLog } from './commit-log.ts'
 import { decodeHead, HEAD_KEY } from './head.ts'
 
@@ -13,9 +13,13 @@ import { decodeHead, HEAD_KEY } from './head.ts'
  * The log of an epoch is folded into one or more **runs**; a run is a sorted list of distinct keys, cut into chunks
  * under `(epoch, run, first key)`. An epoch with more keys than fit in memory has several runs, and a key may stand in
  * more than one of them. What is not folded yet is read from the log, so that the answer is always complete.
+ *
+ * Small lists of neighbouring epochs are later packed into one row, under `(first epoch, 0)`: keys recur from epoch to
+ * epoch, and compressed together they cost a tenth. Packing also merges the lists of epochs that no snapshot separates
+ * any more.
  */
 
-/** Keys as byte strings (see `toByteString`), each with the bytes of the record that the epochs left; 0 if removed. */
+/** Keys as byte strings (see `toByteString`), each with the bytes of the record written last; 0 if removed. */
 export type ChangedKeys = Map<string, number>
 
 /** The epochs `after < epoch <= through`. */
@@ -28,10 +32,16 @@ export interface EpochRange {
 export interface ChangePage {
   /** Sorted bytewise, and all above the key that was asked for. */
   readonly keys: readonly string[]
-  /** For each of {@link ChangePage.keys}, the bytes of the last record written in the range. */
-  readonly bytes: readonly number[]
   /** Whether keys above the last one may follow. */
   readonly more: boolean
+}
+
+/** How much a range of epochs changed. */
+export interface ChangeSummary {
+  /** Distinct keys touched. */
+  readonly changes: number
+  /** Bytes of the records written, as they were then. */
+  readonly bytes: number
 }
 
 const MAX_CHUNK_KEYS = 512
@@ -39,6 +49,7 @@ const CHECKSUM_BYTES = 4
 const DEFLATE_THRESHOLD = 256
 const PLAIN = 0
 const DEFLATED = 1
+const PACKED = 2
 const EPOCH_AND_RUN_BYTES = 12
 const MAX_COUNTER = 2 ** 48 - 1
 
@@ -70,54 +81,168 @@ function* encodeRun(epoch: number, run: number, changes: ChangedKeys): Generator
   }
 }
 
-/** Front coding: each key as the length it shares with the one before, and the rest. */
 function encodeChunk(keys: readonly string[], changes: ChangedKeys): Uint8Array {
-  let size = MAX_VARINT_BYTES
-  for (const key of keys) size += key.length + 3 * MAX_VARINT_BYTES
-  const body = Buffer.allocUnsafe(size)
-  let at = writeVarint(body, 0, keys.length)
+  let bytes = 0
+  for (const key of keys) bytes += changes.get(key) ?? 0
+  const body = Buffer.allocUnsafe(listSize(keys))
+  const at = writeList(body, 0, keys, bytes)
+  const plain = body.subarray(0, at)
+  const deflated = at < DEFLATE_THRESHOLD ? plain : deflateRawSync(plain)
+  return deflated.byteLength < at ? seal(DEFLATED, deflated) : seal(PLAIN, plain)
+}
+
+function seal(kind: number, content: Uint8Array): Uint8Array {
+  const row = Buffer.allocUnsafe(1 + content.byteLength + CHECKSUM_BYTES)
+  row[0] = kind
+  row.set(content, 1)
+  row.writeUInt32LE(crc32(row.subarray(0, -CHECKSUM_BYTES)), 1 + content.byteLength)
+  return row
+}
+
+function listSize(keys: readonly string[]): number {
+  let size = 2 * MAX_VARINT_BYTES
+  for (const key of keys) size += key.length + 2 * MAX_VARINT_BYTES
+  return size
+}
+
+/** A list: how many keys, the bytes written, and each key by front coding: what it shares with the last, and the rest. */
+function writeList(target: Buffer, offset: number, keys: readonly string[], bytes: number): number {
+  let at = writeVarint(target, offset, keys.length)
+  at = writeVarint(target, at, bytes)
   let previous = ''
   for (const key of keys) {
     const limit = Math.min(previous.length, key.length)
     let shared = 0
     while (shared < limit && previous.charCodeAt(shared) === key.charCodeAt(shared)) shared++
-    at = writeVarint(body, at, shared)
-    at = writeVarint(body, at, key.length - shared)
-    at += body.write(key.slice(shared), at, 'latin1')
-    at = writeVarint(body, at, changes.get(key) ?? 0)
+    at = writeVarint(target, at, shared)
+    at = writeVarint(target, at, key.length - shared)
+    at += target.write(key.slice(shared), at, 'latin1')
     previous = key
   }
-  const plain = body.subarray(0, at)
-  const deflated = at < DEFLATE_THRESHOLD ? plain : deflateRawSync(plain)
-  const packed = deflated.byteLength < at
-  const content = packed ? deflated : plain
-  const chunk = Buffer.allocUnsafe(1 + content.byteLength + CHECKSUM_BYTES)
-  chunk[0] = packed ? DEFLATED : PLAIN
-  chunk.set(content, 1)
-  chunk.writeUInt32LE(crc32(chunk.subarray(0, -CHECKSUM_BYTES)), 1 + content.byteLength)
-  return chunk
+  return at
 }
 
-function decodeChunk(row: Row, visit: (key: string, bytes: number) => void): void {
-  const chunk = asBuffer(row.value)
-  const end = chunk.byteLength - CHECKSUM_BYTES
-  if (end < 2 || chunk.readUInt32LE(end) !== crc32(chunk.subarray(0, end))) {
-    throw new DataIntegrityError(`A change list of epoch ${counterAt(row.key)} does not match its checksum.`)
-  }
-  const content = chunk.subarray(1, end)
-  const reader = new VarintReader(chunk[0] === DEFLATED ? inflateRawSync(content) : content)
+/** What a walk over rows is told. Keys come in order within a list; a list may be one of several of its epoch. */
+interface ListVisitor {
+  /** Returns whether the keys of the list are wanted. */
+  list(epoch: number, count: number, bytes: number): boolean
+  key(epoch: number, key: string): void
+}
+
+function readList(reader: VarintReader, epoch: number, visitor: ListVisitor): void {
+  const count = reader.next()
+  const wanted = visitor.list(epoch, count, reader.next())
   let key = ''
-  for (let count = reader.next(); count > 0; count--) {
+  for (let i = 0; i < count; i++) {
     const shared = reader.next()
-    const rest = toByteString(reader.take(reader.next()))
-    key = shared === 0 ? rest : key.slice(0, shared) + rest
-    visit(key, reader.next())
+    const rest = reader.take(reader.next())
+    if (!wanted) continue
+    key = shared === 0 ? toByteString(rest) : key.slice(0, shared) + toByteString(rest)
+    visitor.key(epoch, key)
   }
 }
 
-/** @throws {DataIntegrityError} if the row is not a whole chunk. */
+/** Reads the lists of a row, of one epoch or of several. */
+function readRow(row: Row, visitor: ListVisitor): void {
+  const epoch = counterAt(row.key)
+  const bytes = asBuffer(row.value)
+  const end = bytes.byteLength - CHECKSUM_BYTES
+  if (end < 2 || bytes.readUInt32LE(end) !== crc32(bytes.subarray(0, end))) {
+    throw new DataIntegrityError(`A change list of epoch ${epoch} does not match its checksum.`)
+  }
+  const content = bytes.subarray(1, end)
+  if (bytes[0] !== PACKED) {
+    readList(new VarintReader(bytes[0] === DEFLATED ? inflateRawSync(content) : content), epoch, visitor)
+    return
+  }
+  const header = new VarintReader(content)
+  header.next()
+  const reader = new VarintReader(inflateRawSync(content.subarray(header.offset)))
+  for (let at = epoch; !reader.done; ) {
+    at += reader.next()
+    readList(reader, at, visitor)
+  }
+}
+
+/** The last epoch whose list a row may hold. */
+function lastEpochOf(row: Row): number {
+  return row.value[0] === PACKED ? new VarintReader(row.value, 1).next() : counterAt(row.key)
+}
+
+/** A row of several lists, under the first of their epochs. */
+function encodePacked(lists: readonly PackedList[]): Row {
+  const first = (lists[0] as PackedList).epoch
+  let size = 0
+  for (const { keys } of lists) size += MAX_VARINT_BYTES + listSize(keys)
+  const body = Buffer.allocUnsafe(size)
+  let at = 0
+  let previous = first
+  for (const { epoch, keys, bytes } of lists) {
+    at = writeVarint(body, at, epoch - previous)
+    at = writeList(body, at, keys, bytes)
+    previous = epoch
+  }
+  const header = Buffer.allocUnsafe(MAX_VARINT_BYTES)
+  const headerLength = writeVarint(header, 0, previous)
+  const deflated = deflateRawSync(body.subarray(0, at), { level: 9, memLevel: 9 })
+  return {
+    key: counterTupleKey(first, 0),
+    value: seal(PACKED, Buffer.concat([header.subarray(0, headerLength), deflated])),
+  }
+}
+
+interface PackedList {
+  readonly epoch: number
+  readonly keys: readonly string[]
+  readonly bytes: number
+}
+
+/** @throws {DataIntegrityError} if the row is not whole. */
 export function checkChangeRow(row: Row): void {
-  decodeChunk(row, () => undefined)
+  readRow(row, { list: () => true, key: () => undefined })
+}
+
+/** The rows that may hold lists of a range, in order of their epochs, in pages. */
+async function* rowsOf(view: View, range: EpochRange): AsyncGenerator<readonly Row[], void, undefined> {
+  const start = counterTupleKey(range.after + 1)
+  // A packed row stands under its first epoch, which may lie before the range.
+  const before = await view.seek('changes', { key: start, min: counterTupleKey(0) })
+  if (before !== undefined && lastEpochOf(before) > range.after) yield [before]
+  let bound: ScanRange = { gte: start }
+  const lt = counterTupleKey(range.through + 1)
+  for (;;) {
+    const page = await view.scan('changes', { ...bound, lt })
+    if (page.rows.length > 0) yield page.rows
+    const last = page.rows.at(-1)
+    if (!page.more || last === undefined) return
+    bound = { gt: last.key }
+  }
+}
+
+/** Visits every list of a range, those still in the log included. */
+async function visitLists(
+  view: View,
+  range: EpochRange,
+  visitor: ListVisitor,
+  skip: (row: Row, next: Row | undefined) => boolean,
+): Promise<void> {
+  const inside: ListVisitor = {
+    list: (epoch, count, bytes) =>
+      epoch > range.after && epoch <= range.through && visitor.list(epoch, count, bytes),
+    key: visitor.key,
+  }
+  for await (const rows of rowsOf(view, range)) {
+    for (const [i, row] of rows.entries()) if (!skip(row, rows[i + 1])) readRow(row, inside)
+  }
+  const head = decodeHead(await view.get('meta', HEAD_KEY))
+  for await (const entries of readLog(view, head.folded)) {
+    for (const { epoch, changes } of entries) {
+      let bytes = 0
+      for (const change of changes) bytes += change.bytes
+      if (!inside.list(epoch, changes.length, bytes)) continue
+      for (const { key } of changes) visitor.key(epoch, toByteString(key))
+    }
+  }
 }
 
 /**
@@ -127,74 +252,208 @@ export function checkChangeRow(row: Row): void {
  * bounded however many epochs and keys there are; chunks that lie outside the window are skipped by their keys.
  */
 export async function readChangedKeys(view: View, range: EpochRange, above = ''): Promise<ChangePage> {
-  let window: ChangedKeys = new Map()
+  let window = new Set<string>()
   // Keys above the cutoff are left to a later pass; it only ever falls.
   let cutoff: string | undefined
-  const add = (key: string, bytes: number): void => {
-    if (key <= above || (cutoff !== undefined && key > cutoff)) return
-    window.set(key, bytes)
-    if (window.size < 2 * MAX_PAGE_KEYS) return
-    const smallest = [...window.keys()].sort().slice(0, MAX_PAGE_KEYS)
-    cutoff = smallest[MAX_PAGE_KEYS - 1] as string
-    const kept = window
-    window = new Map(smallest.map(kept_ => [kept_, kept.get(kept_) as number]))
-  }
-
-  let gte: Uint8Array | undefined = counterTupleKey(range.after + 1)
-  const lt = counterTupleKey(range.through + 1)
-  while (gte !== undefined) {
-    const { rows, more } = await view.scan('changes', { gte, lt })
-    gte = undefined
-    for (let i = 0; i < rows.length; i++) {
-      const row = rows[i] as Row
-      const next = rows[i + 1]
-      if (next === undefined && more && i > 0) {
-        // Its successor decides whether it can be skipped: let the next page begin with it.
-        gte = row.key
-        break
-      }
-      const first = toByteString(row.key.subarray(EPOCH_AND_RUN_BYTES))
-      if (cutoff !== undefined && first > cutoff) continue
-      const sameRun =
-        next !== undefined &&
-        toByteString(next.key.subarray(0, EPOCH_AND_RUN_BYTES)) ===
-          toByteString(row.key.subarray(0, EPOCH_AND_RUN_BYTES))
-      if (sameRun && toByteString(next.key.subarray(EPOCH_AND_RUN_BYTES)) <= above) continue
-      decodeChunk(row, add)
-      if (next === undefined && more) gte = Buffer.concat([row.key, Buffer.from([0])])
-    }
-  }
-  const head = decodeHead(await view.get('meta', HEAD_KEY))
-  for await (const entries of readLog(view, head.folded)) {
-    for (const entry of entries) {
-      if (entry.epoch <= range.after || entry.epoch > range.through) continue
-      for (const { key, bytes } of entry.changes) add(toByteString(key), bytes)
-    }
-  }
-
-  const sorted = [...window.keys()].sort()
-  const keys = sorted.slice(0, MAX_PAGE_KEYS)
-  return {
-    keys,
-    bytes: keys.map(key => window.get(key) as number),
-    more: cutoff !== undefined || sorted.length > MAX_PAGE_KEYS,
-  }
+  await visitLists(
+    view,
+    range,
+    {
+      list: () => true,
+      key(_epoch, key) {
+        if (key <= above || (cutoff !== undefined && key > cutoff)) return
+        window.add(key)
+        if (window.size < 2 * MAX_PAGE_KEYS) return
+        const smallest = [...window].sort().slice(0, MAX_PAGE_KEYS)
+        cutoff = smallest[MAX_PAGE_KEYS - 1]
+        window = new Set(smallest)
+      },
+    },
+    (row, next) => {
+      if (row.value[0] === PACKED) return false
+      if (cutoff !== undefined && firstKeyOf(row) > cutoff) return true
+      return next !== undefined && isSameRun(row, next) && firstKeyOf(next) <= above
+    },
+  )
+  const sorted = [...window].sort()
+  return { keys: sorted.slice(0, MAX_PAGE_KEYS), more: cutoff !== undefined || sorted.length > MAX_PAGE_KEYS }
 }
 
-/** How many distinct keys a range touched, and the bytes of the records it left. */
-export async function summarizeChanges(
-  view: View,
-  range: EpochRange,
-): Promise<{ changes: number; bytes: number }> {
-  let changes = 0
-  let bytes = 0
+function firstKeyOf(row: Row): string {
+  return toByteString(row.key.subarray(EPOCH_AND_RUN_BYTES))
+}
+
+function isSameRun(a: Row, b: Row): boolean {
+  return (
+    b.value[0] !== PACKED &&
+    bytesEqual(a.key.subarray(0, EPOCH_AND_RUN_BYTES), b.key.subarray(0, EPOCH_AND_RUN_BYTES))
+  )
+}
+
+/**
+ * How much each of some ranges of epochs changed. They ascend and do not overlap, as the epochs between snapshots do.
+ *
+ * A range that one list covers, as almost all do, is answered by the numbers before the list; the others by a pass over
+ * the keys.
+ */
+export async function summarizeChanges(view: View, ranges: readonly EpochRange[]): Promise<ChangeSummary[]> {
+  const first = ranges[0]
+  const last = ranges.at(-1)
+  if (first === undefined || last === undefined) return []
+  const found = ranges.map(() => ({ lists: 0, changes: 0, bytes: 0 }))
+  let index = 0
+  await visitLists(
+    view,
+    { after: first.after, through: last.through },
+    {
+      list(epoch, count, bytes) {
+        // Rows come in the order of their epochs; the log, which comes last, starts over.
+        if (epoch <= (ranges[index] as EpochRange).after) index = 0
+        while (index < ranges.length - 1 && epoch > (ranges[index] as EpochRange).through) index++
+        const { after, through } = ranges[index] as EpochRange
+        if (epoch <= after || epoch > through) return false
+        const summary = found[index] as { lists: number; changes: number; bytes: number }
+        summary.lists += count > 0 ? 1 : 0
+        summary.changes += count
+        summary.bytes += bytes
+        return false
+      },
+      key: () => undefined,
+    },
+    () => false,
+  )
+  const summaries: ChangeSummary[] = []
+  for (const [i, { lists, changes, bytes }] of found.entries()) {
+    summaries.push({ changes: lists > 1 ? await countKeys(view, ranges[i] as EpochRange) : changes, bytes })
+  }
+  return summaries
+}
+
+async function countKeys(view: View, range: EpochRange): Promise<number> {
+  let count = 0
   let above = ''
   for (let more = true; more; ) {
     const page = await readChangedKeys(view, range, above)
-    changes += page.keys.length
-    for (const length of page.bytes) bytes += length
+    count += page.keys.length
     above = page.keys.at(-1) ?? above
     more = page.more
   }
-  return { changes, bytes }
+  return count
+}
+
+/** A packed row holds at most so many lists or keys. */
+const MAX_PACKED_LISTS = 64
+const MAX_PACKED_KEYS = 4096
+/** Epochs that touched more keys than this keep their own rows. */
+const MAX_LIST_KEYS = 2048
+/** Nor are the rows of an epoch touched that has more of them. */
+const MAX_EPOCH_ROWS = 8
+/** Packing reads at most so many rows of the range at a time. */
+const MAX_PACK_ROWS = 512
+
+/**
+ * Packs the lists of a range of sealed epochs whose log is folded, from its start on, and merges those of epochs that
+ * no snapshot separates: nobody can ask for them apart. Returns the epoch up to which it came.
+ */
+export async function packChangeLists(
+  view: View,
+  batch: Batch,
+  range: EpochRange,
+  snapshots: readonly number[],
+): Promise<number> {
+  const { rows, through } = await packableRows(view, range)
+  if (rows.length < 2) return through
+  const lists = new Map<number, { readonly keys: Set<string>; bytes: number }>()
+  let next = 0
+  const collect: ListVisitor = {
+    list: () => true,
+    key: () => undefined,
+  }
+  for (const row of rows) {
+    readRow(row, {
+      ...collect,
+      list(epoch, _count, bytes) {
+        while (next < snapshots.length && (snapshots[next] as number) < epoch) next++
+        const seals = snapshots[next]
+        const target = seals === undefined || seals > through ? epoch : seals
+        let list = lists.get(target)
+        if (list === undefined) {
+          list = { keys: new Set(), bytes: 0 }
+          lists.set(target, list)
+        }
+        list.bytes += bytes
+        const { keys } = list
+        collect.key = (_epoch, key) => {
+          keys.add(key)
+        }
+        return true
+      },
+      key: (epoch, key) => collect.key(epoch, key),
+    })
+  }
+  for (const row of rows) batch.delete('changes', row.key)
+  for (const row of encodeLists(lists)) batch.put('changes', row.key, row.value)
+  return through
+}
+
+/** The rows of a range that are worth packing, as many as are read at a time. */
+async function packableRows(
+  view: View,
+  range: EpochRange,
+): Promise<{ readonly rows: readonly Row[]; readonly through: number }> {
+  const rows: Row[] = []
+  let epochRows = 0
+  let previous = -1
+  for await (const page of rowsOf(view, range)) {
+    for (const row of page) {
+      const epoch = counterAt(row.key)
+      if (epoch !== previous) {
+        // Whole epochs only: the rows of one may not be split between two passes.
+        if (rows.length >= MAX_PACK_ROWS) return { rows, through: previous }
+        epochRows = 0
+        previous = epoch
+      }
+      epochRows++
+      if (epochRows <= MAX_EPOCH_ROWS) rows.push(row)
+      // A large epoch keeps its own rows, all of them.
+      if (epochRows === MAX_EPOCH_ROWS + 1) rows.length -= MAX_EPOCH_ROWS
+    }
+  }
+  return { rows, through: range.through }
+}
+
+function* encodeLists(
+  lists: ReadonlyMap<number, { readonly keys: Set<string>; readonly bytes: number }>,
+): Generator<Row> {
+  let group: PackedList[] = []
+  let keyCount = 0
+  for (const [epoch, { keys, bytes }] of [...lists].sort(([a], [b]) => a - b)) {
+    const sorted = [...keys].sort()
+    const large = sorted.length > MAX_LIST_KEYS
+    if (group.length > 0 && (large || group.length >= MAX_PACKED_LISTS || keyCount >= MAX_PACKED_KEYS)) {
+      yield encodePacked(group)
+      group = []
+      keyCount = 0
+    }
+    if (large) {
+      // The bytes of the whole list are told by its first chunk.
+      yield* encodeRun(epoch, 0, new Map(sorted.map((key, i) => [key, i === 0 ? bytes : 0])))
+      continue
+    }
+    group.push({ epoch, keys: sorted, bytes })
+    keyCount += sorted.length
+  }
+  if (group.length > 0) yield encodePacked(group)
+}
+
+/** Discards the lists of epochs below `epoch`. */
+export async function discardChangesBelow(view: View, batch: Batch, epoch: number): Promise<void> {
+  let bound: ScanRange = {}
+  for (;;) {
+    const page = await view.scan('changes', { ...bound, lt: counterTupleKey(epoch) })
+    for (const row of page.rows) if (lastEpochOf(row) < epoch) batch.delete('changes', row.key)
+    const last = page.rows.at(-1)
+    if (!page.more || last === undefined) return
+    bound = { gt: last.key }
+  }
 }

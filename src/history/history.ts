@@ -3,7 +3,13 @@ import { type Logger, SILENT_LOGGER } from '../core/logger.ts'
 import { type MaybePromise, whenReady } from '../core/maybe-promise.ts'
 import type { Batch, Engine, EngineStats, View } from '../engine/engine.ts'
 import { type BulkGoal, type BulkSource, type BulkSummary, bulkCommit, rollForward } from './bulk-commit.ts'
-import { type ChangePage, type EpochRange, readChangedKeys, summarizeChanges } from './change-list.ts'
+import {
+  type ChangePage,
+  type ChangeSummary,
+  type EpochRange,
+  readChangedKeys,
+  summarizeChanges,
+} from './change-list.ts'
 import { type Committed, Committer, type ExclusiveResult, type Mutation } from './committer.ts'
 import { decodeHead, HEAD_KEY, type Head } from './head.ts'
 import { DEFAULT_LIMITS, type HistoryLimits } from './limits.ts'
@@ -303,12 +309,9 @@ export class History {
   }
 
   /** How much a range of epochs changed. */
-  summarize(range: EpochRange): Promise<{ changes: number; bytes: number }> {
-    return this.view(view => summarizeChanges(view, range))
-  }
-
-  summarizeIn(view: View, range: EpochRange): Promise<{ changes: number; bytes: number }> {
-    return summarizeChanges(view, range)
+  async summarize(range: EpochRange): Promise<ChangeSummary> {
+    const [summary] = await this.view(view => summarizeChanges(view, [range]))
+    return summary ?? { changes: 0, bytes: 0 }
   }
 
   /** Does all background work now. */
@@ -320,6 +323,7 @@ export class History {
   async compact(signal?: AbortSignal, onKey: (key: Uint8Array) => void = () => undefined): Promise<void> {
     await this.#maintenance.finish(signal)
     await this.#packer.packAll(signal, onKey)
+    await this.#maintenance.tighten()
   }
 
   /** What packing has done to this store. */

@@ -13,6 +13,8 @@ export interface HistoryLimits {
   /** The background packer waits for so many sealed epochs, and for so many loose versions of a key. */
   readonly packEpochs: number
   readonly packVersions: number
+  /** Change lists are packed once so many epochs have been sealed. */
+  readonly packListEpochs: number
 }
 
 export const DEFAULT_LIMITS: HistoryLimits = {
@@ -23,4 +25,5 @@ export const DEFAULT_LIMITS: HistoryLimits = {
   freeKeys: 250,
   packEpochs: 16,
   packVersions: 32,
+  packListEpochs: 64,
 }

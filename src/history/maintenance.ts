@@ -1,10 +1,17 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { fromByteString, toByteString } from '../core/bytes.ts'
 import { StoreClosedError } from '../core/errors.ts'
-import { counterTupleKey } from '../core/key.ts'
+import { counterAt, counterKey, counterTupleKey } from '../core/key.ts'
 import type { Logger } from '../core/logger.ts'
-import type { Batch, Engine, View } from '../engine/engine.ts'
-import { appendRun, type ChangedKeys, readChangedKeys } from './change-list.ts'
+import type { Engine, View } from '../engine/engine.ts'
+import {
+  appendRun,
+  type ChangedKeys,
+  discardChangesBelow,
+  type EpochRange,
+  packChangeLists,
+  readChangedKeys,
+} from './change-list.ts'
 import { readLog } from './commit-log.ts'
 import type { Committer, ExclusiveResult } from './committer.ts'
 import { freeVersions } from './free-versions.ts'
@@ -20,6 +27,10 @@ const MAX_RUN_KEYS = 200_000
 const KEPT_LOG_ENTRIES = 1024
 /** The open epoch is folded as well once the log has grown by so many entries. */
 const MAX_UNFOLDED_ENTRIES = 8192
+/** As many does a compaction leave. */
+const FEW_LOG_ENTRIES = 16
+/** Up to which epoch the change lists are packed. */
+const PACKED_LISTS_KEY = Buffer.from('packed-lists')
 /** Log rows trimmed in one commit. */
 const TRIM_ROWS = 2000
 
@@ -68,6 +79,17 @@ export class Maintenance {
     while (!this.#closed && (await this.#step())) signal?.throwIfAborted()
   }
 
+  /** Leaves no more of the log and of the change lists than must be: for `compact()`. */
+  async tighten(): Promise<void> {
+    // From the start: lists that snapshots dropped since have ceased to separate are merged.
+    await this.#committer.exclusive((_view, batch) => {
+      batch.delete('meta', PACKED_LISTS_KEY)
+      return { value: undefined }
+    })
+    while (await this.#packChanges(1));
+    while (await this.#trim(FEW_LOG_ENTRIES));
+  }
+
   /** Stops after the step under way. */
   async close(): Promise<void> {
     this.#closed = true
@@ -95,7 +117,7 @@ export class Maintenance {
   async #step(): Promise<boolean> {
     return (
       (await this.#fold()) ||
-      (await this.#trim()) ||
+      (await this.#trim(KEPT_LOG_ENTRIES)) ||
       (await this.#free()) ||
       (await this.#pack()) ||
       (await this.#removeStages())
@@ -125,9 +147,9 @@ export class Maintenance {
     )
   }
 
-  async #trim(): Promise<boolean> {
-    const surplus = (head: Head): number => Math.min(head.folded, head.sequence - KEPT_LOG_ENTRIES) + 1
-    const due = await this.#read(async (_view, head) => surplus(head) - head.logStart > KEPT_LOG_ENTRIES)
+  async #trim(kept: number): Promise<boolean> {
+    const surplus = (head: Head): number => Math.min(head.folded, head.sequence - kept) + 1
+    const due = await this.#read(async (_view, head) => surplus(head) - head.logStart >= kept)
     if (!due) return false
     return this.#committer.exclusive<boolean>(async (view, batch, head) => {
       const keepFrom = surplus(head)
@@ -166,7 +188,26 @@ export class Maintenance {
     }
     return this.#committer.exclusive<boolean>(async (view, batch, head) => {
       for (const epoch of gap.marks) unmarkForFreeing(batch, epoch)
-      await discardOldChanges(view, batch, head, new Set(gap.marks))
+      await discardChangesBelow(view, batch, await oldestNeeded(view, head, new Set(gap.marks)))
+      return { value: true }
+    })
+  }
+
+  /** Packs the change lists of epochs sealed since the last time, once there are `least` of them. */
+  async #packChanges(least: number): Promise<boolean> {
+    const due = async (view: View, head: Head): Promise<EpochRange | undefined> => {
+      const stored = await view.get('meta', PACKED_LISTS_KEY)
+      const after = stored === undefined ? 0 : counterAt(stored)
+      const through = head.epoch - 1
+      return through - after < least ? undefined : { after, through }
+    }
+    if ((await this.#read(due)) === undefined) return false
+    return this.#committer.exclusive<boolean>(async (view, batch, head) => {
+      const range = await due(view, head)
+      if (range === undefined) return { value: false }
+      const snapshots = (await listSnapshotRows(view)).map(snapshot => snapshot.epoch)
+      const through = await packChangeLists(view, batch, range, snapshots)
+      batch.put('meta', PACKED_LISTS_KEY, counterKey(through))
       return { value: true }
     })
   }
@@ -242,24 +283,11 @@ async function findGap(view: View, head: Head): Promise<Gap | undefined> {
 }
 
 /**
- * Discards the change lists up to the oldest epoch that anyone can still compare from: the oldest snapshot, or one
- * that is still to be freed, as freeing reads them.
+ * The oldest epoch that anyone can still compare from: the oldest snapshot, or one that is still to be freed, as freeing
+ * reads the lists. The list of that epoch itself is kept: it says how much its snapshot changed.
  */
-async function discardOldChanges(
-  view: View,
-  batch: Batch,
-  head: Head,
-  done: ReadonlySet<number>,
-): Promise<void> {
+async function oldestNeeded(view: View, head: Head, done: ReadonlySet<number>): Promise<number> {
   const oldestMark = (await epochsToFree(view)).find(epoch => !done.has(epoch)) ?? head.epoch
   const oldestSnapshot = (await listSnapshotRows(view))[0]?.epoch ?? head.epoch
-  const oldest = Math.min(oldestSnapshot, oldestMark)
-  let gt: Uint8Array | undefined
-  for (;;) {
-    // The list of the oldest snapshot itself is kept: it says how much that snapshot changed.
-    const page = await view.scan('changes', { gt, lt: counterTupleKey(oldest), keysOnly: true })
-    for (const row of page.rows) batch.delete('changes', row.key)
-    gt = page.rows.at(-1)?.key
-    if (!page.more || gt === undefined) return
-  }
+  return Math.min(oldestSnapshot, oldestMark)
 }

@@ -1,14 +1,9 @@
-import { fromByteString } from '../core/bytes.ts'
 import { decodeKey } from '../core/key.ts'
 import { createPatch, type JsonPatchOperation } from '../delta/json-patch.ts'
-import type { View } from '../engine/engine.ts'
-import { readChangedKeys } from '../history/change-list.ts'
-import type { Head } from '../history/head.ts'
 import type { History, Moment } from '../history/history.ts'
-import { readManyAt } from '../history/reader.ts'
 import { decodePayload, fromPayload, type ParsedRecord, payloadsEqual } from '../history/record.ts'
-import { requireSnapshot } from '../history/snapshot-table.ts'
 import { inRange, type Range, toKeyRange } from './key-range.ts'
+import { touchedRecords } from './touched-records.ts'
 
 /** One key that differs between two moments. */
 export interface Difference {
@@ -49,90 +44,30 @@ export interface SnapshotComparison {
   readonly deltaInfo: DeltaInfo
 }
 
-interface DifferingRecords {
+interface DifferingRecord {
   readonly key: string
   readonly before: ParsedRecord | undefined
   readonly after: ParsedRecord | undefined
 }
 
-/** Keys read and compared at a time. */
-const CHUNK_KEYS = 500
-/** A comparison moves on to a fresh view when its view is older than this, in milliseconds. */
-const MAX_VIEW_AGE = 5_000
-
-/**
- * The keys that differ between two moments, in key order.
- *
- * Reads the change lists of the epochs between and the keys they name, and nothing else of the state.
- */
+/** The keys that differ between two moments, in key order. */
 async function* differingRecords(
   history: History,
   from: Moment,
   to: Moment,
   range: Range | undefined,
-): AsyncGenerator<DifferingRecords[], void, undefined> {
+): AsyncGenerator<DifferingRecord, void, undefined> {
   const keyRange = toKeyRange(range)
-  const wanted = inRange(keyRange)
+  const options = { wanted: inRange(keyRange), reverse: keyRange.reverse === true }
   let left = keyRange.limit ?? Number.POSITIVE_INFINITY
-  for await (const keys of changedKeys(history, from, to, keyRange.reverse === true)) {
-    const chunkKeys = keys.filter(wanted)
-    let start = 0
-    while (start < chunkKeys.length && left > 0) {
-      const view = history.engine.read()
-      const opened = performance.now()
-      try {
-        const [before, after] = await epochsOf(history, view, from, to)
-        while (start < chunkKeys.length && left > 0 && performance.now() - opened < MAX_VIEW_AGE) {
-          const chunk = chunkKeys.slice(start, start + CHUNK_KEYS).map(fromByteString)
-          start += chunk.length
-          const olds = await readManyAt(view, chunk, before)
-          const news = await readManyAt(view, chunk, after)
-          const differing: DifferingRecords[] = []
-          for (const [i, key] of chunk.entries()) {
-            if (payloadsEqual(olds[i], news[i])) continue
-            differing.push({ key: decodeKey(key), before: olds[i], after: news[i] })
-            if (--left === 0) break
-          }
-          if (differing.length > 0) yield differing
-        }
-      } finally {
-        view.close()
-      }
+  if (left === 0) return
+  for await (const chunk of touchedRecords(history, from, to, options)) {
+    for (const { key, before, after } of chunk) {
+      if (payloadsEqual(before, after)) continue
+      yield { key: decodeKey(key), before, after }
+      if (--left === 0) return
     }
-    if (left === 0) return
   }
-}
-
-/** The epochs of two moments in one view. @throws {SnapshotNotFoundError} */
-async function epochsOf(history: History, view: View, from: Moment, to: Moment): Promise<[number, number]> {
-  const head = await history.headIn(view)
-  return [await epochOf(view, from, head), await epochOf(view, to, head)]
-}
-
-async function epochOf(view: View, moment: Moment, head: Head): Promise<number> {
-  return moment === 'head' ? head.epoch : (await requireSnapshot(view, moment)).epoch
-}
-
-/** The keys touched between two moments, sorted, in pages. In descending order all of them are gathered first. */
-async function* changedKeys(
-  history: History,
-  from: Moment,
-  to: Moment,
-  reverse: boolean,
-): AsyncGenerator<readonly string[], void, undefined> {
-  const gathered: string[] = []
-  let above = ''
-  for (let more = true; more; ) {
-    const page = await history.view(async view => {
-      const [one, other] = await epochsOf(history, view, from, to)
-      return readChangedKeys(view, { after: Math.min(one, other), through: Math.max(one, other) }, above)
-    })
-    if (reverse) for (const key of page.keys) gathered.push(key)
-    else yield page.keys
-    above = page.keys.at(-1) ?? above
-    more = page.more
-  }
-  if (reverse) yield gathered.reverse()
 }
 
 /** Streams what differs between two moments, with the values. */
@@ -142,12 +77,10 @@ export async function* diff(
   to: Moment,
   range?: Range,
 ): AsyncGenerator<Difference, void, undefined> {
-  for await (const records of differingRecords(history, from, to, range)) {
-    for (const { key, before, after } of records) {
-      if (before === undefined) yield { key, type: 'added', after: decode(after) }
-      else if (after === undefined) yield { key, type: 'removed', before: decode(before) }
-      else yield { key, type: 'changed', before: decode(before), after: decode(after) }
-    }
+  for await (const { key, before, after } of differingRecords(history, from, to, range)) {
+    if (before === undefined) yield { key, type: 'added', after: decode(after) }
+    else if (after === undefined) yield { key, type: 'removed', before: decode(before) }
+    else yield { key, type: 'changed', before: decode(before), after: decode(after) }
   }
 }
 
@@ -166,21 +99,20 @@ export async function compare(
   const changed: ChangedKey[] = []
   let bytes = 0
   let fullBytes = 0
-  for await (const records of differingRecords(history, from, to, undefined)) {
-    for (const { key, before, after } of records) {
-      if (after === undefined) {
-        removed.push(key)
-        continue
-      }
-      fullBytes += after.bytes.byteLength
-      if (before === undefined) {
-        added.push(key)
-        bytes += after.bytes.byteLength
-      } else {
-        const patch = createPatch(decode(before), decode(after))
-        changed.push({ key, patch })
-        bytes += Math.min(patchBytes(patch), fromPayload(after).bytes.byteLength)
-      }
+  for await (const { key, before, after } of differingRecords(history, from, to, undefined)) {
+    if (after === undefined) {
+      removed.push(key)
+      continue
+    }
+    const whole = fromPayload(after).bytes.byteLength
+    fullBytes += whole
+    if (before === undefined) {
+      added.push(key)
+      bytes += whole
+    } else {
+      const patch = createPatch(decode(before), decode(after))
+      changed.push({ key, patch })
+      bytes += Math.min(patchBytes(patch), whole)
     }
   }
   const changes = added.length + removed.length + changed.length

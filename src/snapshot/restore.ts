@@ -1,23 +1,26 @@
 import type { BulkSource } from '../history/bulk-commit.ts'
 import type { History } from '../history/history.ts'
 import { readManyAt } from '../history/reader.ts'
-import { payloadsEqual } from '../history/record.ts'
+import { compressPayload, type ParsedRecord, type Payload, payloadsEqual } from '../history/record.ts'
 import { requireSnapshot } from '../history/snapshot-table.ts'
 import { touchedRecords } from './touched-records.ts'
 
 /** The change that makes the current state equal to a snapshot's: among the keys touched since, those that differ. */
-export function restoreSource(history: History, version: number): BulkSource {
+export function restoreSource(history: History, version: number, compression: boolean): BulkSource {
+  const toTarget = (record: ParsedRecord | undefined): Payload | undefined =>
+    record && compressPayload(record, compression)
   return {
     async prepare(patch) {
       for await (const chunk of touchedRecords(history, version, 'head')) {
-        for (const { key, before, after } of chunk) if (!payloadsEqual(before, after)) patch.add(key, before)
+        for (const { key, before, after } of chunk)
+          if (!payloadsEqual(before, after)) patch.add(key, toTarget(before))
         await patch.relieve()
       }
     },
     async targets(view, keys) {
       const { epoch } = await requireSnapshot(view, version)
       const records = await readManyAt(view, keys, epoch)
-      return records.map(target => ({ target }))
+      return records.map(record => ({ target: toTarget(record) }))
     },
   }
 }

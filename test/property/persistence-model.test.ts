@@ -347,6 +347,7 @@ const LOW: Partial<HistoryLimits> = {
   freeKeys: 2,
   packEpochs: 1,
   packVersions: 2,
+  packListEpochs: 2,
 }
 
 async function runSequence(
