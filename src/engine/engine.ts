@@ -130,6 +130,11 @@ export interface Engine {
   commit<T>(build: (view: View, batch: Batch) => MaybePromise<T>, options?: CommitOptions): Promise<T>
   stats(): MaybePromise<EngineStats>
   /**
+   * The room that a value of so many bytes takes, where the engine rounds it up (LMDB: to whole pages), so that records
+   * can be cut to fit. Never falls as `bytes` grow. Absent, values take what they are long.
+   */
+  storedBytes?(bytes: number): number
+  /**
    * Calls `listener` soon after another process may have committed, for engines that can tell; returns what ends
    * that. Where it is absent, varve polls the head record while somebody watches.
    */

@@ -50,7 +50,19 @@ export function lmdb(path: string): Engine {
       return environment.commits.run(() => commitNow(environment, build, options?.flush === true))
     },
     stats: async () => opened.get().environment.stats(),
+    storedBytes,
   }
+}
+
+/** The page size of most machines. Where it is another, records fit less well, and that is all. */
+const PAGE_BYTES = 4096
+const PAGE_HEADER_BYTES = 16
+/** Longer nodes than about half a page go to pages of their own, which no other value shares. */
+const MAX_INLINE_BYTES = 2000
+
+function storedBytes(bytes: number): number {
+  if (bytes <= MAX_INLINE_BYTES) return bytes
+  return Math.ceil((bytes + PAGE_HEADER_BYTES) / PAGE_BYTES) * PAGE_BYTES
 }
 
 function readView(environment: Environment, assertOpen: () => void): View {

@@ -1,7 +1,7 @@
 import { bytesEqual, fromByteString } from '../core/bytes.ts'
 import { counterAt, counterKey, lastVersionKey, splitVersionKey, versionKey } from '../core/key.ts'
 import { Turns } from '../core/turns.ts'
-import { encodeChains, openChain } from '../delta/chain-record.ts'
+import { type ChainVersion, type EncodedChain, encodeChains, openChain } from '../delta/chain-record.ts'
 import type { Engine, Row, View } from '../engine/engine.ts'
 import { readChangedKeys } from './change-list.ts'
 import type { Committer } from './committer.ts'
@@ -46,6 +46,11 @@ const MAX_GROUP_BYTES = 8 * 1024 * 1024
 /** A commit of the packer replaces rows of about so many bytes. */
 const COMMIT_BYTES = 512 * 1024
 const COMMIT_KEYS = 64
+
+/** What a row adds to the chain in it: codec, birth and checksum. */
+const ROW_OVERHEAD = 12
+/** So often is a chain encoded anew to make it fit. */
+const MAX_FITTING = 3
 
 /** Rows of one key and the rows that hold the same versions in fewer bytes. */
 interface Replacement {
@@ -95,7 +100,7 @@ export class Packer {
         if (isStopped()) return false
         const key = fromByteString(name)
         const rows = await this.#read((view, head) => this.#packable(view, head, key))
-        if (rows.length > 0) await this.#pack(key, rows, pending)
+        if (rows.length > 0) await this.#pack(key, rows, pending, false)
         await turns.breathe()
       }
       above = page.keys.at(-1) ?? above
@@ -125,7 +130,7 @@ export class Packer {
         return { key, groups: await this.#allPackable(view, head, key) }
       })
       if (next === undefined) break
-      for (const rows of next.groups) await this.#pack(next.key, rows, pending)
+      for (const rows of next.groups) await this.#pack(next.key, rows, pending, true)
       onKey(next.key)
       gt = lastVersionKey(next.key)
       await turns.breathe()
@@ -203,7 +208,36 @@ export class Packer {
     return chain.memoryBytes - chain.sizeOf(chain.births.length - 1) > FULL_EDIT_BYTES
   }
 
-  async #pack(key: Uint8Array, rows: readonly Row[], pending: PendingCommit): Promise<void> {
+  /**
+   * Chains of the versions; if they are to `fit`, cut where the engine wastes least. Where a record just passes a step
+   * of the engine's rounding, one that ends before it, and a second for the rest, take less room.
+   */
+  #encodeToFit(versions: readonly ChainVersion[], fit: boolean): EncodedChain[] {
+    const { maxChainLength } = this.#options
+    let best = encodeChains(versions, { maxVersions: maxChainLength })
+    const storedBytes = this.#engine.storedBytes?.bind(this.#engine)
+    if (!fit || storedBytes === undefined) return best
+    const cost = (chains: readonly EncodedChain[]): number =>
+      chains.reduce((sum, { record }) => sum + storedBytes(record.byteLength + ROW_OVERHEAD), 0)
+    let least = cost(best)
+    const longest = Math.max(...best.map(({ record }) => record.byteLength + ROW_OVERHEAD))
+    const room = previousStep(longest, storedBytes)
+    let length = Math.floor((Math.min(maxChainLength, versions.length) * room) / longest)
+    for (let attempt = 0; attempt < MAX_FITTING && length > FEW_VERSIONS; attempt++) {
+      const chains = encodeChains(versions, { maxVersions: length })
+      const total = cost(chains)
+      if (total < least) {
+        best = chains
+        least = total
+      }
+      const reached = Math.max(...chains.map(({ record }) => record.byteLength + ROW_OVERHEAD))
+      if (reached <= room) break
+      length = Math.min(length - 1, Math.floor((length * room) / reached))
+    }
+    return best
+  }
+
+  async #pack(key: Uint8Array, rows: readonly Row[], pending: PendingCommit, fit: boolean): Promise<void> {
     const liveBirth = await this.#read(async view => {
       const stored = await view.get('live', key)
       return stored === undefined ? undefined : parseRecord(key, stored).birth
@@ -220,7 +254,7 @@ export class Packer {
       valueBytes += bytes.byteLength
       return { birth: version.birth, codec, payload: bytes }
     })
-    const chains = encodeChains(inflated, { maxVersions: this.#options.maxChainLength })
+    const chains = this.#encodeToFit(inflated, fit)
     await pending.add({
       old: rows,
       new: chains.map(({ firstBirth, record }) => ({
@@ -293,6 +327,19 @@ async function* newestRows(view: View, key: Uint8Array): AsyncGenerator<Row, voi
     lte = undefined
     if (!page.more || lt === undefined) return
   }
+}
+
+/** The greatest length that an engine stores in less room than `bytes`. */
+function previousStep(bytes: number, storedBytes: (bytes: number) => number): number {
+  const room = storedBytes(bytes)
+  let low = 0
+  let high = bytes
+  while (low < high) {
+    const middle = (low + high + 1) >>> 1
+    if (storedBytes(middle) < room) low = middle
+    else high = middle - 1
+  }
+  return low
 }
 
 /** A single loose version is packed for the better compression if it is not small. */
