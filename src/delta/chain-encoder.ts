@@ -7,6 +7,7 @@ import {
   CHAIN_FORMAT,
   CHECKSUM_AT,
   EDITED_RANKS,
+  MAX_LENGTH,
   REPEATED_RANKS,
   ROW,
   touchRecent,
@@ -114,8 +115,17 @@ export class ChainEncoder {
     return true
   }
 
-  /** The record of all versions taken. */
+  /**
+   * The record of all versions taken.
+   *
+   * @throws {InvalidArgumentError} when what they do not have in common is longer than a record may be.
+   */
   finish(): Uint8Array {
+    if (this.literals.length + this.numbers.length > MAX_LENGTH) {
+      throw new InvalidArgumentError(
+        `The ${this.versions} versions do not fit into one chain record: they need more than ${MAX_LENGTH} bytes.`,
+      )
+    }
     const body = new ByteWriter(this.literals.length + this.numbers.length)
     body.bytes(this.literals.view())
     body.bytes(this.numbers.view())
@@ -292,6 +302,11 @@ function checkVersion({ birth, codec, payload }: ChainVersion): void {
   }
   if (!Number.isInteger(codec) || codec < 0 || codec > 255) {
     throw new InvalidArgumentError(`A version's codec must be a byte, not ${codec} (birth ${birth}).`)
+  }
+  if (payload.length > MAX_LENGTH) {
+    throw new InvalidArgumentError(
+      `A version has at most ${MAX_LENGTH} bytes, but that of birth ${birth} has ${payload.length}.`,
+    )
   }
   if (codec === TOMBSTONE_CODEC && payload.length > 0) {
     throw new InvalidArgumentError(

@@ -25,6 +25,9 @@
 
 /** The format this code writes, and the only one so far. */
 export const CHAIN_FORMAT = 1
+/** The most bytes of a payload, and of a body: a record that declares more is damaged, and takes no memory. */
+export const MAX_LENGTH = 2 ** 30
+
 /** Where the checksum is. */
 export const CHECKSUM_AT = 2
 /** Where what comes after the checksum begins. */

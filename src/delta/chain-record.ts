@@ -13,6 +13,7 @@ import {
   AFTER_CHECKSUM,
   CHAIN_FORMAT,
   CHECKSUM_AT,
+  MAX_LENGTH,
   REPEATED_RANKS,
   ROW,
   touchRecent,
@@ -88,13 +89,11 @@ const UNBOUNDED: ChainBounds = {
   maxPayloadBytes: Number.POSITIVE_INFINITY,
 }
 
-/** No body and no payload is longer: a record that declares more is damaged, and takes no memory. */
-const MAX_LENGTH = 2 ** 31
-
 /**
  * Packs versions of one key, oldest first, into one record, however many they are.
  *
- * @throws {InvalidArgumentError} when there is no version, or births do not ascend.
+ * @throws {InvalidArgumentError} when there is no version, births do not ascend, or the payloads take more than a
+ * record can hold (1 GiB, what they have in common counted once).
  */
 export function encodeChain(versions: readonly ChainVersion[]): Uint8Array {
   if (versions.length === 0) throw new InvalidArgumentError('A chain record needs at least one version.')
