@@ -18,7 +18,7 @@ export interface ExportSnapshotOptions extends TransferOptions {
    * Write only what differs from this snapshot: any other of the store, older or newer. Only a store that has that
    * snapshot can import the file.
    */
-  readonly base?: VersionId
+  readonly base?: VersionId | undefined
 }
 
 /** Writes a snapshot to a file. See `SnapshotManager.exportSnapshot`. */

@@ -7,7 +7,14 @@ import { deleteOthers } from '../history/delete-others.ts'
 import type { History } from '../history/history.ts'
 import type { PatchBuffer } from '../history/patch-buffer.ts'
 import { readManyAt } from '../history/reader.ts'
-import { fromPayload, sameEncoding, toPayload } from '../history/record.ts'
+import {
+  compressPayload,
+  fromPayload,
+  type ParsedRecord,
+  type Payload,
+  sameEncoding,
+  toPayload,
+} from '../history/record.ts'
 import { listSnapshotRows, requireSnapshot, type SnapshotRow } from '../history/snapshot-table.ts'
 import { importError } from '../transfer/import-error.ts'
 import { openImport } from '../transfer/open-file.ts'
@@ -112,6 +119,9 @@ function snapshotSource(
     return records.map(record => record && fromPayload(record))
   }
 
+  const ofBase = (record: ParsedRecord | undefined): Payload | undefined =>
+    record && compressPayload(record, compression)
+
   async function addFile(patch: PatchBuffer): Promise<void> {
     const progress = { entries: 0, bytes: 0, bytesTotal: 0 }
     const chunks = openImport(contents.file, {
@@ -138,7 +148,7 @@ function snapshotSource(
       } else {
         for await (const records of touchedRecords(history, base, 'head')) {
           for (const { key, before, after } of records) {
-            if (!sameEncoding(before, after)) patch.add(key, before)
+            if (!sameEncoding(before, after)) patch.add(key, ofBase(before))
           }
           await patch.relieve()
         }
@@ -155,7 +165,7 @@ function snapshotSource(
       if (base === undefined) return found.map(target => target ?? { target: undefined })
       const { epoch } = await requireSnapshot(view, base)
       const records = await readManyAt(view, keys, epoch)
-      return found.map((target, i) => target ?? { target: records[i] })
+      return found.map((target, i) => target ?? { target: ofBase(records[i]) })
     },
   }
 }

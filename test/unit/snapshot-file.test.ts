@@ -373,9 +373,10 @@ describe('in a store', () => {
   beforeAll(async () => {
     folder = await mkdtemp(join(tmpdir(), 'varve-snapshot-'))
     store = await createPersistence()
-    await store.save({ a: { n: 1 }, b: 'text', c: [1, 2] })
-    await store.createSnapshot({ tag: 't' })
-    await store.save({ a: { n: 2 }, b: 'text', d: new Date(0) })
+    const text = 'long enough that a delta of it is shorter'
+    await store.save({ a: text, b: 1 })
+    await store.createSnapshot()
+    await store.save({ a: `${text}.`, c: new Date(0) })
     await store.createSnapshot()
     await store.exportSnapshot('v1', path('whole'))
     await store.exportSnapshot('v2', path('difference'), { base: 'v1' })
