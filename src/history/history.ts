@@ -1,4 +1,5 @@
 import { DataIntegrityError, EngineError } from '../core/errors.ts'
+import { counterKey } from '../core/key.ts'
 import { type Logger, SILENT_LOGGER } from '../core/logger.ts'
 import { type MaybePromise, whenReady } from '../core/maybe-promise.ts'
 import type { Batch, Engine, EngineStats, View } from '../engine/engine.ts'
@@ -31,6 +32,7 @@ import {
   putSnapshot,
   requireSnapshot,
   type SnapshotRow,
+  snapshotNotFound,
 } from './snapshot-table.ts'
 import { type Verification, type VerifyOptions, verify } from './verify.ts'
 
@@ -218,6 +220,8 @@ export class History {
           const records = page.records.length > left ? page.records.slice(0, left) : page.records
           left -= records.length
           rest = page.resumeAfter && resumed(range, page.resumeAfter)
+          // The view would go on showing a snapshot that was dropped since it began: whoever reads it is told.
+          await this.assertExists(moment)
           if (records.length > 0) yield records
         } while (
           rest !== undefined &&
@@ -228,6 +232,12 @@ export class History {
         view.close()
       }
     }
+  }
+
+  /** @throws {SnapshotNotFoundError} if the moment is a snapshot that is not on the list now. */
+  async assertExists(moment: Moment): Promise<void> {
+    if (moment === 'head') return
+    if ((await this.engine.get('snapshots', counterKey(moment))) === undefined) throw snapshotNotFound(moment)
   }
 
   /** A change that shares its commit with others. */

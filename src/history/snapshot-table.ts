@@ -40,13 +40,16 @@ export async function listSnapshotRows(view: View, after = 0): Promise<SnapshotR
 export function requireSnapshot(view: View, version: number): MaybePromise<SnapshotRow> {
   const key = counterKey(version)
   return whenReady(view.get('snapshots', key), value => {
-    if (value === undefined) {
-      throw new SnapshotNotFoundError(
-        `There is no snapshot v${version}. listSnapshots() names those that exist.`,
-      )
-    }
+    if (value === undefined) throw snapshotNotFound(version)
     return parseSnapshot({ key, value })
   })
+}
+
+/** The error for a snapshot that does not exist, or not any more. */
+export function snapshotNotFound(version: number): SnapshotNotFoundError {
+  return new SnapshotNotFoundError(
+    `There is no snapshot v${version}. listSnapshots() names those that exist.`,
+  )
 }
 
 const FREE_PREFIX = Buffer.from('free/')

@@ -55,6 +55,9 @@ export async function* touchedRecords(
           const olds = await readManyAt(view, chunk, before)
           const news = await readManyAt(view, chunk, after)
           size.learn(chunk.length, olds, news)
+          // The view would go on showing a snapshot that was dropped since it began.
+          await history.assertExists(from)
+          await history.assertExists(to)
           yield chunk.map((key, i) => ({ key, before: olds[i], after: news[i] }))
         } while (start < keys.length && performance.now() - opened < MAX_VIEW_AGE)
       } finally {
