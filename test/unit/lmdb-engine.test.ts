@@ -37,6 +37,12 @@ function startProcess(task: string, path: string, ...args: string[]): ChildProce
   return child
 }
 
+function startThread(task: string, path: string, ...args: unknown[]): Worker {
+  const worker = new Worker(PEER, { workerData: [task, path, ...args] })
+  onTestFinished(() => void worker.terminate())
+  return worker
+}
+
 /** Runs a task to its end, and to that of its process, which nothing but its own lack of work ends. */
 function run(task: string, path: string, { shell = 'exec "$@"', execArgv = [] as string[] } = {}): string {
   const command = [process.execPath, ...execArgv, PEER, task, path]
@@ -83,7 +89,7 @@ describe('several processes and threads', () => {
     const path = freshPath()
     const engine = await openEngine(path)
     const processes = [startProcess('increment', path, '100'), startProcess('increment', path, '100')]
-    const worker = new Worker(PEER, { workerData: ['increment', path, '100'] })
+    const worker = startThread('increment', path, '100')
     const ends = [...processes.map(exited), once(worker, 'exit').then(([code]) => code)]
     for (let i = 0; i < 100; i++) await increment(engine)
     expect(await Promise.all(ends)).toEqual([0, 0, 0])
@@ -92,7 +98,7 @@ describe('several processes and threads', () => {
 
   test.each([
     ['process', (path: string) => startProcess('serve', path)],
-    ['worker thread', (path: string) => new Worker(PEER, { workerData: ['serve', path] })],
+    ['worker thread', (path: string) => startThread('serve', path)],
   ])('this thread and another %s see each other’s commits as soon as they are told', async (_, start) => {
     const path = freshPath()
     const engine = await openEngine(path)
@@ -118,7 +124,7 @@ describe('several processes and threads', () => {
     const path = freshPath()
     const engine = await openEngine(path)
     const signal = new Int32Array(new SharedArrayBuffer(8))
-    const worker = new Worker(PEER, { workerData: ['commitOnDemand', path, signal.buffer] })
+    const worker = startThread('commitOnDemand', path, signal.buffer)
     await once(worker, 'message')
     const seen = []
     for (let i = 1; i <= 20; i++) {
