@@ -1,9 +1,9 @@
 import { versionKey } from '../core/key.ts'
-import { removeFromChain } from '../delta/chain-record.ts'
+import { encodeChain, removeFromChain } from '../delta/chain-record.ts'
 import type { Batch, Row, View } from '../engine/engine.ts'
 import { versionRows } from './reader.ts'
 import { CHAIN, parseRecord, TOMBSTONE } from './record.ts'
-import { birthsOf, encodeChainRow, parseVersionRow } from './version-row.ts'
+import { birthsOf, encodeChainRow, isStructural, parseVersionRow, versionsOf } from './version-row.ts'
 
 interface RowVersion {
   readonly birth: number
@@ -55,12 +55,20 @@ function removeVersions(batch: Batch, key: Uint8Array, row: Row, births: readonl
   const { record } = parseVersionRow(row)
   batch.delete('history', row.key)
   if (record.codec !== CHAIN) return
-  const rest = removeFromChain(record.bytes, births)
+  const rest = isStructural(record) ? reencode(row, births) : removeFromChain(record.bytes, births)
   if (rest === undefined) return
   const gone = new Set(births)
   const first = birthsOf(row).find(({ birth }) => !gone.has(birth))
   if (first !== undefined)
     batch.put('history', versionKey(key, first.birth), encodeChainRow(key, first.birth, rest))
+}
+
+/** The chain without some versions, all others whole in it: what is a patch may be one on a version that goes. */
+function reencode(row: Row, births: readonly number[]): Uint8Array | undefined {
+  const gone = new Set(births)
+  const kept = versionsOf(row).filter(({ birth }) => !gone.has(birth))
+  if (kept.length === 0) return undefined
+  return encodeChain(kept.map(({ birth, codec, bytes }) => ({ birth, codec, payload: bytes })))
 }
 
 /** Whether a sorted list has a number in `[from, to)`. */

@@ -41,7 +41,7 @@ export interface HistoryOptions {
   /** Whether commits wait until they are on disk. */
   readonly flush?: boolean
   readonly logger?: Logger
-  /** Whether, and how, superseded values are packed. */
+  /** How superseded values are packed. */
   readonly packing?: Partial<PackerOptions>
   /** @internal */
   readonly limits?: Partial<HistoryLimits>
@@ -93,7 +93,7 @@ export class History {
       rollForward: () => rollForward(this.#committer, this.#limits),
       onCommit: head => this.#committed(head),
     })
-    const packing = { enabled: true, maxChainLength: DEFAULT_CHAIN_LENGTH, ...options.packing }
+    const packing = { strategy: 'binary' as const, maxChainLength: DEFAULT_CHAIN_LENGTH, ...options.packing }
     this.#packer = new Packer(engine, this.#committer, packing, this.#limits)
     const logger = options.logger ?? SILENT_LOGGER
     this.#maintenance = new Maintenance(engine, this.#committer, logger, this.#limits, this.#packer)

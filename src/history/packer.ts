@@ -9,18 +9,28 @@ import { decodeHead, HEAD_KEY, type Head } from './head.ts'
 import type { HistoryLimits } from './limits.ts'
 import { versionRows } from './reader.ts'
 import { CHAIN, fromPayload, type ParsedRecord, parseRecord, TOMBSTONE } from './record.ts'
+import { firstSnapshotEpoch } from './snapshot-table.ts'
+import { toPatches } from './structural-chain.ts'
 import { encodeChainRow, parseVersionRow, versionsOf } from './version-row.ts'
+
+/**
+ * How superseded values are stored: left as they were (`none`), each compressed by itself (`compress`), or in chains
+ * of binary edits (`binary`), or of structural patches (`dict`).
+ */
+export type PackStrategy = 'none' | 'compress' | 'binary' | 'dict'
 
 /** How the packer makes chains. */
 export interface PackerOptions {
-  /** Whether superseded values are packed at all. */
-  readonly enabled: boolean
+  readonly strategy: PackStrategy
   /** At most so many versions a chain record. */
   readonly maxChainLength: number
 }
 
-/** What packing has done to a store since it was made. */
-export interface PackTotals {
+/** What packing has done to a store since it was made, by strategy. */
+export type PackTotals = Readonly<Partial<Record<PackStrategy, StrategyTotals>>>
+
+/** What packing by one strategy has done. */
+export interface StrategyTotals {
   /** Versions put into chain records, those put there again included. */
   readonly versions: number
   /** Bytes of their values, not compressed. */
@@ -29,7 +39,7 @@ export interface PackTotals {
   readonly writtenBytes: number
 }
 
-const NO_TOTALS: PackTotals = { versions: 0, valueBytes: 0, writtenBytes: 0 }
+const NO_TOTALS: StrategyTotals = { versions: 0, valueBytes: 0, writtenBytes: 0 }
 
 const PACKED_KEY = Buffer.from('packed')
 const TOTALS_KEY = Buffer.from('pack-totals')
@@ -77,21 +87,24 @@ export class Packer {
   constructor(engine: Engine, committer: Committer, options: PackerOptions, limits: HistoryLimits) {
     this.#engine = engine
     this.#committer = committer
-    this.#options = options
+    // Compressed by themselves, versions stand in chains of one.
+    this.#options = options.strategy === 'compress' ? { ...options, maxChainLength: 1 } : options
     this.#limits = limits
   }
 
   /** Packs the keys of the epochs sealed since the last pass, once there are some. Returns whether it did. */
   async step(isStopped: () => boolean): Promise<boolean> {
-    if (!this.#options.enabled) return false
+    if (this.#options.strategy === 'none') return false
     const due = await this.#read(async (view, head) => {
       const stored = await view.get('meta', PACKED_KEY)
-      const packed = stored === undefined ? 0 : counterAt(stored)
+      // What was written before the oldest snapshot has superseded nothing that is kept.
+      const oldest = (await firstSnapshotEpoch(view)) ?? head.epoch
+      const packed = Math.max(oldest, stored === undefined ? 0 : counterAt(stored))
       const sealed = head.epoch - 1
       return sealed - packed >= this.#limits.packEpochs ? { after: packed, through: sealed } : undefined
     })
     if (due === undefined) return false
-    const pending = new PendingCommit(this.#committer)
+    const pending = new PendingCommit(this.#committer, this.#options.strategy)
     const turns = new Turns()
     let above = ''
     for (let more = true; more; ) {
@@ -116,8 +129,8 @@ export class Packer {
 
   /** Packs whatever can be packed, key by key. `onKey` is called after each. */
   async packAll(signal: AbortSignal | undefined, onKey: (key: Uint8Array) => void): Promise<void> {
-    if (!this.#options.enabled) return
-    const pending = new PendingCommit(this.#committer)
+    if (this.#options.strategy === 'none') return
+    const pending = new PendingCommit(this.#committer, this.#options.strategy)
     const turns = new Turns()
     let gt: Uint8Array | undefined
     for (;;) {
@@ -141,7 +154,7 @@ export class Packer {
   /** What packing has done so far. */
   static async totals(view: View): Promise<PackTotals> {
     const stored = await view.get('meta', TOTALS_KEY)
-    return stored === undefined ? NO_TOTALS : (JSON.parse(Buffer.from(stored).toString('utf8')) as PackTotals)
+    return stored === undefined ? {} : (JSON.parse(Buffer.from(stored).toString('utf8')) as PackTotals)
   }
 
   async #read<T>(read: (view: View, head: Head) => Promise<T>): Promise<T> {
@@ -254,7 +267,7 @@ export class Packer {
       valueBytes += bytes.byteLength
       return { birth: version.birth, codec, payload: bytes }
     })
-    const chains = this.#encodeToFit(inflated, fit)
+    const chains = this.#encodeToFit(this.#options.strategy === 'dict' ? toPatches(inflated) : inflated, fit)
     await pending.add({
       old: rows,
       new: chains.map(({ firstBirth, record }) => ({
@@ -270,11 +283,13 @@ export class Packer {
 /** Replacements that share a commit. */
 class PendingCommit {
   readonly #committer: Committer
+  readonly #strategy: PackStrategy
   #replacements: Replacement[] = []
   #bytes = 0
 
-  constructor(committer: Committer) {
+  constructor(committer: Committer, strategy: PackStrategy) {
     this.#committer = committer
+    this.#strategy = strategy
   }
 
   async add(replacement: Replacement): Promise<void> {
@@ -289,7 +304,8 @@ class PendingCommit {
     this.#replacements = []
     this.#bytes = 0
     await this.#committer.exclusive(async (view, batch) => {
-      let { versions, valueBytes, writtenBytes } = await Packer.totals(view)
+      const totals = await Packer.totals(view)
+      let { versions, valueBytes, writtenBytes } = totals[this.#strategy] ?? NO_TOTALS
       for (const replacement of replacements) {
         // Freed, or packed by another process, meanwhile: what was made of the rows is out of date.
         if (!(await areUnchanged(view, replacement.old))) continue
@@ -301,7 +317,8 @@ class PendingCommit {
         versions += replacement.versions
         valueBytes += replacement.valueBytes
       }
-      batch.put('meta', TOTALS_KEY, Buffer.from(JSON.stringify({ versions, valueBytes, writtenBytes })))
+      const updated: PackTotals = { ...totals, [this.#strategy]: { versions, valueBytes, writtenBytes } }
+      batch.put('meta', TOTALS_KEY, Buffer.from(JSON.stringify(updated)))
       return { value: undefined }
     })
   }

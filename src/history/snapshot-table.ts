@@ -36,6 +36,12 @@ export async function listSnapshotRows(view: View, after = 0): Promise<SnapshotR
   }
 }
 
+/** The epoch of the oldest snapshot. */
+export async function firstSnapshotEpoch(view: View): Promise<number | undefined> {
+  const row = (await view.scan('snapshots', { limit: 1 })).rows[0]
+  return row && parseSnapshot(row).epoch
+}
+
 /** @throws {SnapshotNotFoundError} if there is no such snapshot in this view. */
 export function requireSnapshot(view: View, version: number): MaybePromise<SnapshotRow> {
   const key = counterKey(version)

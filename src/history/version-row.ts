@@ -1,9 +1,11 @@
 import { DataIntegrityError } from '../core/errors.ts'
 import { decodeKey, splitVersionKey } from '../core/key.ts'
+import { JSON_CODEC } from '../core/value-codec.ts'
 import { type Chain, openChain } from '../delta/chain-record.ts'
 import type { Row } from '../engine/engine.ts'
 import { openCachedChain } from './chain-cache.ts'
 import { CHAIN, encodeRecord, type ParsedRecord, parseRecord } from './record.ts'
+import { PATCHED, resolvePatch } from './structural-chain.ts'
 
 /**
  * The rows of the history table: `(key, birth)` holds either one version or a chain of them.
@@ -43,11 +45,11 @@ export function versionAt(row: Row, epoch: number): ParsedRecord {
 export function versionsOf(row: Row): ParsedRecord[] {
   const { key, record } = parseVersionRow(row)
   if (record.codec !== CHAIN) return [record]
-  return inChain(key, record, () =>
-    openChain(record.bytes)
-      .versions()
-      .map(({ birth, codec, payload }) => ({ birth, codec, bytes: payload })),
-  )
+  return inChain(key, record, () => {
+    const chain = openChain(record.bytes)
+    if (chain.codecs.includes(PATCHED)) return chain.births.map((_, i) => chainedVersion(chain, i))
+    return chain.versions().map(({ birth, codec, payload }) => ({ birth, codec, bytes: payload }))
+  })
 }
 
 /** The births of the versions of a row and whether each is a tombstone, oldest first; without their payloads. */
@@ -66,11 +68,15 @@ export function encodeChainRow(key: Uint8Array, firstBirth: number, chain: Uint8
 }
 
 function chainedVersion(chain: Chain, index: number): ParsedRecord {
-  return {
-    birth: chain.births[index] as number,
-    codec: chain.codecs[index] as number,
-    bytes: chain.payload(index),
-  }
+  const birth = chain.births[index] as number
+  const codec = chain.codecs[index] as number
+  if (codec === PATCHED) return { birth, codec: JSON_CODEC, bytes: resolvePatch(chain, index) }
+  return { birth, codec, bytes: chain.payload(index) }
+}
+
+/** Whether versions of a chain row are patches on others, so that none can be taken out of the record by itself. */
+export function isStructural(record: ParsedRecord): boolean {
+  return record.codec === CHAIN && openChain(record.bytes).codecs.includes(PATCHED)
 }
 
 /** Says which key and which versions a damaged chain holds. */

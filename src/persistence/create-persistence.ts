@@ -34,7 +34,14 @@ export async function createPersistence<S = Record<string, unknown>>(
   const { basePath, cache = 'memory', delta = 'auto', compression = true, retention, maxSnapshots } = checked
   const logger = checked.logger ?? debugLogger() ?? SILENT_LOGGER
   const engine = checked.engine ?? (basePath === undefined ? memory() : lmdb(basePath))
-  const history = await History.open(engine, { flush: checked.durability === 'power', logger })
+  const history = await History.open(engine, {
+    flush: checked.durability === 'power',
+    logger,
+    packing: {
+      strategy: delta === 'auto' ? 'binary' : delta,
+      ...(checked.maxChainLength !== undefined && { maxChainLength: checked.maxChainLength }),
+    },
+  })
   const persistence = new Persistence<S>({
     history,
     compression,

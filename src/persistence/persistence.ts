@@ -7,6 +7,7 @@ import { type EncodedValue, encodeValue } from '../core/value-codec.ts'
 import type { EngineStats } from '../engine/engine.ts'
 import { lastLoggedEpoch } from '../history/commit-log.ts'
 import type { History } from '../history/history.ts'
+import type { PackTotals } from '../history/packer.ts'
 import { decodePayload, type Payload, samePayload, toPayload } from '../history/record.ts'
 import type { Verification, VerifyOptions } from '../history/verify.ts'
 import type { Difference, SnapshotComparison } from '../snapshot/compare.ts'
@@ -55,11 +56,14 @@ export interface CacheMetrics {
 
 /** How superseded values are stored. */
 export interface DeltaMetrics {
+  /** The strategy this store was opened with. */
   readonly strategy: string
-  /** Records of the history table. */
+  /** Records of the history, each with one version or a chain of them. */
   readonly records: number
-  /** Bytes they take. */
+  /** Bytes they take, as the engine counts. */
   readonly bytes: number
+  /** What packing has done since the store was made, by strategy; versions packed again count again. */
+  readonly packed: PackTotals
 }
 
 /** Where the data lives and the room it takes. */
@@ -475,16 +479,22 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
   /** Counts, bytes and latencies. */
   getMetrics(): Promise<Metrics> {
     return this.#run('getMetrics', async () => {
-      const [storage, head, snapshots] = await Promise.all([
+      const [storage, head, snapshots, packed] = await Promise.all([
         this.#history.stats(),
         this.#history.head(),
         this.#history.snapshots(),
+        this.#history.packTotals(),
       ])
       const history = storage.tables.history
       return {
         operations: this.#recorder.report(),
         cache: { kind: this.#parts.cache, hits: 0, misses: 0, hitRatio: 0 },
-        delta: { strategy: this.#parts.delta, records: history?.entries ?? 0, bytes: history?.bytes ?? 0 },
+        delta: {
+          strategy: this.#parts.delta,
+          records: history?.entries ?? 0,
+          bytes: history?.bytes ?? 0,
+          packed,
+        },
         snapshotCount: snapshots.length,
         keys: head.size,
         storage: { ...storage, engine: this.#history.engine.name },

@@ -9,6 +9,7 @@ import { lmdb } from '../../src/engine/lmdb.ts'
 import { memory } from '../../src/engine/memory.ts'
 import type { History } from '../../src/history/history.ts'
 import type { HistoryLimits } from '../../src/history/limits.ts'
+import type { PackerOptions } from '../../src/history/packer.ts'
 import type { Persistence } from '../../src/persistence/persistence.ts'
 import { differences, Model, type ModelState, sortedKeys, toObject } from '../support/model.ts'
 import { openWithLimits } from '../support/open.ts'
@@ -32,6 +33,14 @@ const KEYS = [
 ]
 const key = fc.constantFrom(...KEYS)
 const value = fc.oneof(
+  // Long enough that a patch, or a delta, is shorter than the value.
+  {
+    weight: 2,
+    arbitrary: fc.record(
+      { n: fc.nat(3), note: fc.constantFrom('y'.repeat(150), 'z'.repeat(150)) },
+      { noNullPrototype: true },
+    ),
+  },
   { weight: 6, arbitrary: fc.integer({ min: 0, max: 3 }) },
   {
     weight: 2,
@@ -113,14 +122,16 @@ class Pair {
   history!: History
   readonly #makeEngine: () => Engine
   readonly #limits: Partial<HistoryLimits>
+  readonly #packing: Partial<PackerOptions>
 
-  constructor(makeEngine: () => Engine, limits: Partial<HistoryLimits>) {
+  constructor(makeEngine: () => Engine, limits: Partial<HistoryLimits>, packing: Partial<PackerOptions>) {
     this.#makeEngine = makeEngine
     this.#limits = limits
+    this.#packing = packing
   }
 
   async open(): Promise<void> {
-    const { persistence, history } = await openWithLimits(this.#makeEngine(), this.#limits)
+    const { persistence, history } = await openWithLimits(this.#makeEngine(), this.#limits, this.#packing)
     this.persistence = persistence
     this.history = history
   }
@@ -350,12 +361,24 @@ const LOW: Partial<HistoryLimits> = {
   packListEpochs: 2,
 }
 
+const packing = fc.record({
+  strategy: fc.constantFrom(
+    'binary' as const,
+    'binary' as const,
+    'dict' as const,
+    'compress' as const,
+    'none' as const,
+  ),
+  maxChainLength: fc.constantFrom(2, 5, 256),
+})
+
 async function runSequence(
   makeEngine: () => Engine,
   limits: Partial<HistoryLimits>,
+  packing: Partial<PackerOptions>,
   commands: readonly Command[],
 ): Promise<void> {
-  const pair = new Pair(makeEngine, limits)
+  const pair = new Pair(makeEngine, limits, packing)
   await pair.open()
   try {
     for (const command of commands) await pair.run(command)
@@ -389,10 +412,16 @@ describe.each([
         fc.asyncProperty(
           fc.array(command, { maxLength: 30, size: 'max' }),
           fc.boolean(),
-          async (commands, low) => {
+          packing,
+          async (commands, low, chosen) => {
             const engine = memory()
             const path = join(folder, String(run++))
-            await runSequence(() => (name === 'memory' ? engine : lmdb(path)), low ? LOW : {}, commands)
+            await runSequence(
+              () => (name === 'memory' ? engine : lmdb(path)),
+              low ? LOW : {},
+              chosen,
+              commands,
+            )
             await rm(path, { recursive: true, force: true })
           },
         ),

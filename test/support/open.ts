@@ -2,14 +2,16 @@ import { SILENT_LOGGER } from '../../src/core/logger.ts'
 import type { Engine } from '../../src/engine/engine.ts'
 import { History } from '../../src/history/history.ts'
 import type { HistoryLimits } from '../../src/history/limits.ts'
+import type { PackerOptions } from '../../src/history/packer.ts'
 import { Persistence } from '../../src/persistence/persistence.ts'
 
 /** A store whose limits are so low that a few keys reach what otherwise takes many. */
 export async function openWithLimits(
   engine: Engine,
   limits: Partial<HistoryLimits>,
+  packing: Partial<PackerOptions> = {},
 ): Promise<{ persistence: Persistence; history: History }> {
-  const history = await History.open(engine, { limits })
+  const history = await History.open(engine, { limits, packing })
   const persistence = new Persistence({
     history,
     compression: true,
