@@ -206,6 +206,20 @@ describe('a file that is not as it was written', () => {
     await refused(file, /format 2.*up to 1\. Upgrade varve/)
   })
 
+  test('the block that is damaged is named, before any of it is believed', async () => {
+    const file = await write(WHOLE, [change('a', undefined, 1)])
+    const [, rows = 0] = frameOffsets(file)
+    for (const [offset, message] of [
+      [rows + 1, /block 1 is damaged: its lengths do not match their checksum/],
+      [rows + 8, /block 1 is damaged: its lengths do not match their checksum/],
+      [rows + 13, /block 1 is damaged: it does not match its checksum/],
+    ] as const) {
+      const copy = Buffer.from(file)
+      copy[offset] = (copy[offset] as number) ^ 0x80
+      await refused(copy, message)
+    }
+  })
+
   test('blocks out of order, repeated, left out; and what follows the end', async () => {
     const big = Array.from({ length: 3 }, (_, i) => change(`k${i}`, undefined, `${i}`.repeat(600_000)))
     const file = await write(WHOLE, big)
@@ -308,12 +322,16 @@ describe('a file that is not as it was written', () => {
     await refused(Buffer.concat([prefix, bomb(9, 10, content)]), /unknown type 9/)
     // Room for half of what comes out, or for twice as much, is found out while it is inflated.
     const checked = await checkSnapshotFile(byteStream(await forge(header, end(0))), 'file')
-    for (const length of [1_000_000, 2_000_001]) {
+    for (const [length, message, code] of [
+      [1_000_000, /cannot be inflated/, 'ERR_BUFFER_TOO_LARGE'],
+      [2_000_001, /holds less than it declares/, undefined],
+    ] as const) {
       const file = Buffer.concat([prefix, bomb(2, length, content)])
       const entries = readSnapshotFile(byteStream(file), checked, async () => [])
       const error = await rejection(entries.next())
       assert(error instanceof ImportError)
-      assert.match(error.message, /block 1 is damaged/)
+      assert.match(error.message, message)
+      assert.equal((error.cause as { code?: string } | undefined)?.code, code)
     }
   })
 
@@ -359,9 +377,11 @@ describe('a difference on a base that is not its own', () => {
   test('also where it is changed as a delta', async () => {
     const text = 'once upon a time '.repeat(50)
     const file = await write(DIFFERENCE, [change('t', text, `${text}.`)])
-    const error = await rejection(read(file, new Map([['t', encodeValue(text.toUpperCase())]])))
-    assert(error instanceof ImportError)
-    assert.match(error.message, /holds other values/)
+    for (const base of [[], [['t', encodeValue(text.toUpperCase())] as const]]) {
+      const error = await rejection(read(file, new Map(base)))
+      assert(error instanceof ImportError)
+      assert.match(error.message, /holds other values/)
+    }
   })
 })
 
