@@ -1,0 +1,161 @@
+import { DataIntegrityError } from '../core/errors.ts'
+import { VarintReader } from '../core/varint.ts'
+import { ByteWriter } from './byte-writer.ts'
+import { COMPRESSION, compressBytes, decompressBytes, MAX_DICTIONARY_BYTES } from './compression.ts'
+import { applyEdits, checkEdits, writeEdit } from './edit-codec.ts'
+import { diffBytes, type EmitEdit } from './edit-script.ts'
+
+/*
+ * The body of a binary delta: an edit script, without any word on what it applies to.
+ *
+ *   byte    compression of the rest
+ *   varint  length of the script before compression
+ *   varint  with compression `deflate` only: where in the base its dictionary starts
+ *   script  varint: edits; varint: bytes inserted; these bytes, one after the other; three numbers an edit
+ */
+
+/** An edit script as it is stored. */
+export interface Script {
+  readonly edits: number
+  /** The bytes inserted, one after the other. */
+  readonly literals: Uint8Array
+  /** The numbers of the edits, as `writeEdit` writes them. */
+  readonly numbers: Uint8Array
+}
+
+/**
+ * How a body is compressed: not at all, by itself, or with part of the base as dictionary. The last is the smallest for
+ * short insertions, and the only one that takes the base to be opened.
+ */
+export type BodyCompression = 'none' | 'alone' | 'with base'
+
+/** Copies shorter than this on average, among mostly new bytes, are not worth it; see {@link isWorthCopying}. */
+const SHORT_COPIES = 128
+
+/** The body of the delta that makes `target` of `base`. */
+export function encodeBinaryBody(
+  base: Uint8Array,
+  target: Uint8Array,
+  compression: BodyCompression,
+): Uint8Array {
+  const { script, firstEdit } = findScript(base, target)
+  return encodeScript(script, compression, base, firstEdit)
+}
+
+/** The body of a script that is known already. */
+export function encodeScriptBody(script: Script): Uint8Array {
+  return encodeScript(script, 'alone', undefined, 0)
+}
+
+/** The script of a body, or `undefined` if that takes the base. @throws {DataIntegrityError} if it is damaged */
+export function openBinaryBody(body: Uint8Array): Script | undefined {
+  return body[0] === COMPRESSION.deflate ? undefined : decodeScript(body, Number.POSITIVE_INFINITY)
+}
+
+/**
+ * What the body makes of the base, which must be the one it was made for.
+ *
+ * @param length The length of the result, which no more memory is taken than for.
+ * @throws {DataIntegrityError} if the body is damaged, as far as that shows
+ */
+export function applyBinaryBody(base: Uint8Array, body: Uint8Array, length: number): Uint8Array {
+  const { edits, literals, numbers } = decodeScript(body, scriptBound(base, length), base)
+  const reader = new VarintReader(numbers)
+  const totals = checkEdits(reader, edits, base.length, length)
+  if (totals.length !== length || totals.inserted !== literals.length || !reader.done) {
+    throw new DataIntegrityError(
+      `A binary delta is damaged: its edits do not make the ${length} bytes declared.`,
+    )
+  }
+  const result = Buffer.allocUnsafeSlow(length)
+  reader.offset = 0
+  applyEdits(base, base.length, reader, edits, literals, result)
+  return result
+}
+
+/** No script that makes so long a result is longer: each edit copies or inserts something, or is the only one. */
+function scriptBound(base: Uint8Array, length: number): number {
+  return 32 * (length + base.length) + 64
+}
+
+function findScript(base: Uint8Array, target: Uint8Array): { script: Script; firstEdit: number } {
+  const literals = new ByteWriter()
+  const numbers = new ByteWriter()
+  let edits = 0
+  let firstEdit = 0
+  const emit: EmitEdit = (copy, insertStart, insertEnd, skip) => {
+    if (edits++ === 0) firstEdit = copy
+    literals.bytes(target, insertStart, insertEnd)
+    writeEdit(numbers, copy, insertEnd - insertStart, skip)
+  }
+  diffBytes(base, target, emit)
+  if (!isWorthCopying(target.length, literals.length, edits)) {
+    literals.truncate(0)
+    numbers.truncate(0)
+    edits = 0
+    emit(0, 0, target.length, base.length)
+  }
+  return { script: { edits, literals: literals.view(), numbers: numbers.view() }, firstEdit }
+}
+
+/**
+ * Whether copying is better than inserting all of the target: unrelated values of one kind share many short phrases,
+ * and a compressor makes more of those than a script that names each.
+ */
+function isWorthCopying(length: number, inserted: number, edits: number): boolean {
+  return inserted * 2 <= length || length - inserted >= edits * SHORT_COPIES
+}
+
+function encodeScript(
+  { edits, literals, numbers }: Script,
+  how: BodyCompression,
+  base: Uint8Array | undefined,
+  firstEdit: number,
+): Uint8Array {
+  const script = new ByteWriter(literals.length + numbers.length + 16)
+  script.varint(edits)
+  script.varint(literals.length)
+  script.bytes(literals)
+  script.bytes(numbers)
+
+  const dictionaryAt = base === undefined ? 0 : dictionaryStart(base, firstEdit)
+  const dictionary = base === undefined || how !== 'with base' ? undefined : dictionaryOf(base, dictionaryAt)
+  const { compression, bytes } =
+    how === 'none'
+      ? { compression: COMPRESSION.stored, bytes: script.view() }
+      : compressBytes(script.view(), dictionary)
+
+  const body = new ByteWriter(bytes.length + 16)
+  body.byte(compression)
+  body.varint(script.length)
+  if (compression === COMPRESSION.deflate) body.varint(dictionaryAt)
+  body.bytes(bytes)
+  return body.view()
+}
+
+function decodeScript(body: Uint8Array, maxLength: number, base?: Uint8Array): Script {
+  const reader = new VarintReader(body)
+  const compression = reader.take(1)[0] as number
+  const length = reader.next()
+  if (length > maxLength) {
+    throw new DataIntegrityError(`A binary delta is damaged: it declares a script of ${length} bytes.`)
+  }
+  const dictionary =
+    compression === COMPRESSION.deflate && base !== undefined ? dictionaryOf(base, reader.next()) : undefined
+  const packed = reader.take(reader.end - reader.offset)
+  const script = new VarintReader(decompressBytes(compression, packed, length, dictionary))
+  const edits = script.next()
+  const literals = script.take(script.next())
+  return { edits, literals, numbers: script.take(script.end - script.offset) }
+}
+
+/** The dictionary: what surrounds the first edit, since inserted bytes mostly resemble their neighbourhood. */
+function dictionaryStart(base: Uint8Array, firstEdit: number): number {
+  const centred = firstEdit - MAX_DICTIONARY_BYTES / 2
+  return Math.max(0, Math.min(centred, base.length - MAX_DICTIONARY_BYTES))
+}
+
+function dictionaryOf(base: Uint8Array, start: number): Uint8Array | undefined {
+  const dictionary = base.subarray(start, start + MAX_DICTIONARY_BYTES)
+  return dictionary.length === 0 ? undefined : dictionary
+}
