@@ -17,7 +17,7 @@ import { DataIntegrityError } from '../core/errors.ts'
 export const COMPRESSION = { stored: 0, brotli: 1, deflate: 2 } as const
 
 /** One of the numbers of {@link COMPRESSION}. */
-export type Compression = (typeof COMPRESSION)[keyof typeof COMPRESSION]
+type Compression = (typeof COMPRESSION)[keyof typeof COMPRESSION]
 
 /** Compressed bytes, and how they were compressed. */
 export interface Compressed {

@@ -51,7 +51,7 @@ export function deltaOf(base: DeltaEnd, steps: readonly DeltaStep[]): Delta {
 }
 
 /** Describes an encoded state. */
-export function endOf({ codec, bytes }: EncodedState): DeltaEnd {
+function endOf({ codec, bytes }: EncodedState): DeltaEnd {
   return { codec, size: bytes.length, checksum: crc32(bytes) }
 }
 

@@ -9,9 +9,9 @@ export interface EncodedState {
 }
 
 /** The codec of a `Uint8Array`, which is its own encoding. Written into serialized deltas. */
-export const BYTES_CODEC = 8
+const BYTES_CODEC = 8
 /** The codec of a `Buffer`. */
-export const BUFFER_CODEC = 9
+const BUFFER_CODEC = 9
 
 /**
  * The state as bytes, the same for the same state. Byte strings are taken as they are and not copied.

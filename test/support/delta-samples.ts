@@ -1,7 +1,7 @@
 /** Values for tests of deltas: repeatable, without `Math.random`. */
 
 /** A source of numbers in [0, 1) that repeats for the same seed (mulberry32). */
-export function seeded(seed: number): () => number {
+function seeded(seed: number): () => number {
   let state = seed >>> 0
   return () => {
     state = (state + 0x6d2b79f5) >>> 0
