@@ -90,7 +90,9 @@ export interface ImportErrorOptions extends PersistenceErrorOptions {
 
 /** A file to import is missing, truncated, or not of the form it should be. Nothing was imported. */
 export class ImportError extends PersistenceError {
+  /** The path that was to be imported. */
   readonly file: string
+  /** 1-based line of the file; `undefined` where the format has no lines, or the whole file is meant. */
   readonly line: number | undefined
 
   constructor(message: string, options: ImportErrorOptions) {
@@ -107,6 +109,7 @@ export interface ExportErrorOptions extends PersistenceErrorOptions {
 
 /** A file cannot be written: the folder is missing, the disk is full. What was at its place before is untouched. */
 export class ExportError extends PersistenceError {
+  /** The path that was to be written. */
   readonly file: string
 
   constructor(message: string, options: ExportErrorOptions) {
@@ -129,7 +132,12 @@ export class ConflictError extends PersistenceError {
   }
 }
 
-/** The storage engine failed: the folder cannot be written, the disk is full, the server is gone. */
+/**
+ * The storage engine failed: the folder cannot be written, the disk is full, the server is gone.
+ *
+ * Its code is `ENGINE`, or where more is known `ENGINE_NOT_A_FOLDER`, `ENGINE_NOT_WRITABLE`, `ENGINE_READ_ONLY`,
+ * `ENGINE_DISK_FULL` or `FORMAT_TOO_NEW`.
+ */
 export class EngineError extends PersistenceError {
   constructor(message: string, options?: PersistenceErrorOptions & { readonly code?: string }) {
     super(options?.code ?? 'ENGINE', message, options)

@@ -4,6 +4,7 @@
  * A line is an object of fields and a message. Levels that are absent are skipped.
  */
 export interface Logger {
+  /** @param fields `err` is the error, where there is one. */
   debug(fields: object, message: string): void
   info(fields: object, message: string): void
   warn(fields: object, message: string): void

@@ -62,11 +62,13 @@ export interface FloorQuery {
  * pages freed since), so it is closed soon after it was opened. Key bytes passed in are not kept after the answer.
  */
 export interface View {
+  /** The value at `key`; `undefined` where there is none. */
   get(table: Table, key: Uint8Array): MaybePromise<Uint8Array | undefined>
   /** The values at `keys`, in that order; `undefined` where there is none. */
   getMany(table: Table, keys: readonly Uint8Array[]): MaybePromise<(Uint8Array | undefined)[]>
   /** The row with the greatest key in `[query.min, query.key]`. */
   seek(table: Table, query: FloorQuery): MaybePromise<Row | undefined>
+  /** The answers of `seek`, in the order of the queries. */
   seekMany(table: Table, queries: readonly FloorQuery[]): MaybePromise<(Row | undefined)[]>
   /** The next rows of a range: at least one if there is any, at most a page's worth (about 1 MiB, or `limit` rows). */
   scan(table: Table, range: ScanRange): MaybePromise<Page>
@@ -126,8 +128,11 @@ export interface Engine {
   open(): Promise<void>
   /** One lookup in the newest commit: `read().get(…)` without the view. */
   get(table: Table, key: Uint8Array): MaybePromise<Uint8Array | undefined>
+  /** Opens a view of the newest commit. */
   read(): View
+  /** Runs `build` under the write exclusion and applies what it put into the batch; resolves to what it returned. */
   commit<T>(build: (view: View, batch: Batch) => MaybePromise<T>, options?: CommitOptions): Promise<T>
+  /** How much room the store takes now. */
   stats(): MaybePromise<EngineStats>
   /**
    * The room that a value of so many bytes takes, where the engine rounds it up (LMDB: to whole pages), so that records

@@ -20,6 +20,7 @@ export interface Problem {
 
 /** What a verification found. */
 export interface Verification {
+  /** Whether there are no problems. */
   readonly ok: boolean
   /** Records looked at. */
   readonly checked: number
@@ -28,6 +29,7 @@ export interface Verification {
 
 /** What a verification may be given. */
 export interface VerifyOptions {
+  /** Cancels: the call rejects with its reason. */
   readonly signal?: AbortSignal
   /** Called every now and then with the records checked so far. */
   readonly onProgress?: (checked: number) => void

@@ -2,8 +2,11 @@ import { createHistogram, type RecordableHistogram } from 'node:perf_hooks'
 
 /** Counts and latencies of one kind of call. Latencies are in milliseconds. */
 export interface OperationMetrics {
+  /** Calls made, failed ones included. */
   readonly count: number
+  /** Calls that were rejected. */
   readonly errors: number
+  /** Of the successful calls that were timed: the first and every sixteenth. */
   readonly latency: { readonly p50: number; readonly p95: number; readonly p99: number; readonly max: number }
 }
 

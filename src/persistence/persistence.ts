@@ -40,6 +40,7 @@ export interface Metrics {
   readonly operations: Readonly<Record<string, OperationMetrics>>
   readonly cache: CacheMetrics
   readonly delta: DeltaMetrics
+  /** Snapshots on the list. */
   readonly snapshotCount: number
   /** Keys in the current state. */
   readonly keys: number
@@ -49,8 +50,10 @@ export interface Metrics {
 /** What the read cache did. */
 export interface CacheMetrics {
   readonly kind: string
+  /** Reads answered by the cache; the embedded engines are read directly, and count none. */
   readonly hits: number
   readonly misses: number
+  /** `hits / (hits + misses)`; 0 without any. */
   readonly hitRatio: number
 }
 
@@ -68,10 +71,11 @@ export interface DeltaMetrics {
 
 /** Where the data lives and the room it takes. */
 export interface StorageMetrics extends EngineStats {
+  /** The engine's name, such as `lmdb`. */
   readonly engine: string
 }
 
-/** What `compact()` did. */
+/** What `compact()` did: bytes of the engine's files, or of what it holds in memory. */
 export interface CompactSummary {
   readonly bytesBefore: number
   readonly bytesAfter: number
@@ -162,21 +166,37 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
 
   // ---- single keys
 
+  /**
+   * The value of a key, or `fallback` (`undefined` by default) where there is none.
+   *
+   * @throws {InvalidKeyError}
+   * @throws {DataIntegrityError} if what is stored there is damaged.
+   */
   get<K extends KeyOf<S>>(key: K): Promise<S[K] | undefined>
   get<K extends KeyOf<S>, F>(key: K, fallback: F): Promise<S[K] | F>
   get<K extends KeyOf<S>, F>(key: K, fallback?: F): Promise<S[K] | F | undefined> {
     return this.#run('get', () => this.#reader.get(key, fallback))
   }
 
+  /**
+   * The values of keys, in their order and all of one moment; `undefined` where there is none.
+   *
+   * @throws {InvalidKeyError}
+   */
   getMany<K extends KeyOf<S>>(keys: readonly K[]): Promise<(S[K] | undefined)[]> {
     return this.#run('getMany', () => this.#reader.getMany(keys))
   }
 
+  /** Whether the key has a value. @throws {InvalidKeyError} */
   has(key: KeyOf<S>): Promise<boolean> {
     return this.#run('has', () => this.#reader.has(key))
   }
 
-  /** @throws {InvalidKeyError | UnserializableValueError} */
+  /**
+   * Sets a key. The value is read at once: changing it after the call changes nothing in the store.
+   *
+   * @throws {InvalidKeyError | UnserializableValueError}
+   */
   set<K extends KeyOf<S>>(key: K, value: S[K]): Promise<void> {
     return this.#run('set', async () => {
       const bytes = encodeKey(key)
@@ -266,7 +286,7 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
     })
   }
 
-  /** @returns whether the key existed. */
+  /** Removes a key. @returns whether it existed. @throws {InvalidKeyError} */
   delete(key: KeyOf<S>): Promise<boolean> {
     return this.#run('delete', async () => {
       const bytes = encodeKey(key)
@@ -290,11 +310,13 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
 
   // ---- iteration
 
+  /** The keys of a range in key order. As for {@link Persistence.entries}, they are of one moment. */
   keys(range?: Range): AsyncIterableIterator<KeyOf<S>> {
     this.#assertOpen()
     return this.#reader.keys(range)
   }
 
+  /** The values of a range in key order. As for {@link Persistence.entries}, they are of one moment. */
   values(range?: Range): AsyncIterableIterator<S[KeyOf<S>]> {
     this.#assertOpen()
     return this.#reader.values(range)
@@ -309,6 +331,7 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
     return this.#reader.entries(range)
   }
 
+  /** How many keys there are: a number that the store keeps, not a count. */
   size(): Promise<number> {
     return this.#run('size', () => this.#reader.size())
   }
@@ -352,7 +375,7 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
     return this.#run('getSnapshotData', () => this.#snapshots.getSnapshotData(version))
   }
 
-  /** A read-only view of a snapshot. */
+  /** A read-only view of a snapshot. Its calls reject with `SnapshotNotFoundError` once the snapshot is gone. */
   at(version: VersionId): ReadableState<S> {
     this.#assertOpen()
     return this.#snapshots.at(version)
@@ -369,10 +392,12 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
     return this.#run('listSnapshots', () => this.#snapshots.listSnapshots())
   }
 
+  /** Adds tags to a snapshot. Policies spare those that have one. @throws {SnapshotNotFoundError} */
   tagSnapshot(version: VersionId, tags: string | readonly string[]): Promise<void> {
     return this.#run('tagSnapshot', () => this.#snapshots.tagSnapshot(version, tags))
   }
 
+  /** Removes tags; those the snapshot does not have are ignored. @throws {SnapshotNotFoundError} */
   untagSnapshot(version: VersionId, tags: string | readonly string[]): Promise<void> {
     return this.#run('untagSnapshot', () => this.#snapshots.untagSnapshot(version, tags))
   }
@@ -520,6 +545,7 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
     await this.#history.close()
   }
 
+  /** What `await using` calls: {@link Persistence.close}. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
   }

@@ -17,9 +17,11 @@ export interface Transaction<S = Record<string, unknown>> {
   /** What the key holds, with what this transaction did so far. All reads are of one moment. */
   get<K extends KeyOf<S>>(key: K): Promise<S[K] | undefined>
   get<K extends KeyOf<S>, F>(key: K, fallback: F): Promise<S[K] | F>
+  /** Whether the key has a value, with what this transaction did so far. */
   has(key: KeyOf<S>): Promise<boolean>
+  /** Notes a write, to be made when the function has returned. @throws {InvalidKeyError | UnserializableValueError} */
   set<K extends KeyOf<S>>(key: K, value: S[K]): void
-  /** Whether there was something to delete. */
+  /** Notes a removal, at once. Resolves to whether there was something to delete. */
   delete(key: KeyOf<S>): Promise<boolean>
 }
 

@@ -38,7 +38,9 @@ export interface SnapshotComparison {
   readonly version1: string
   readonly version2: string
   readonly isDifferent: boolean
+  /** Keys that only the second moment has, in key order. */
   readonly added: string[]
+  /** Keys that only the first moment has, in key order. */
   readonly removed: string[]
   readonly changed: ChangedKey[]
   readonly deltaInfo: DeltaInfo

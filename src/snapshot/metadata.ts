@@ -23,13 +23,17 @@ export interface SnapshotMetadata {
 
 /** What `listSnapshots()` says of a snapshot. */
 export interface SnapshotInfo {
+  /** Its name in this store: `v1`, `v2`, … */
   readonly version: VersionId
   /** The same in every store that has this snapshot, where the version may be another. */
   readonly id: string
+  /** When it was taken, also where it was imported since. */
   readonly createdAt: Date
   readonly tags: readonly string[]
   readonly description: string
+  /** What was given as `userInfo`; `undefined` for nothing. */
   readonly userInfo: unknown
+  /** `delta` where it was measured against a base. Both hold the whole state. */
   readonly kind: 'full' | 'delta'
   /** The snapshot a delta snapshot was measured against; it may have been deleted since. */
   readonly baseVersion?: VersionId

@@ -5,6 +5,7 @@ import { boolean, checkOptions, invalidOption } from '../core/options.ts'
 import { encodeValue } from '../core/value-codec.ts'
 import type { Engine, View } from '../engine/engine.ts'
 import type { BulkSummary } from '../history/bulk-commit.ts'
+import { summarizeChanges } from '../history/change-list.ts'
 import { History, type HistoryOptions, type Moment, type SnapshotSelection } from '../history/history.ts'
 import { readVersions } from '../history/reader.ts'
 import { decodePayload, type ParsedRecord, payloadsEqual, TOMBSTONE, toPayload } from '../history/record.ts'
@@ -28,8 +29,11 @@ import { checkVersion, formatVersion, parseVersion, type VersionId } from './ver
 
 /** What a snapshot may be given. */
 export interface SnapshotOptions {
+  /** A name that several snapshots may share; tagged ones are spared by retention policies. */
   readonly tag?: string
+  /** Several of them. Those given here and as `tag` are put together. */
   readonly tags?: readonly string[]
+  /** For people. Default: empty. */
   readonly description?: string
   /** Anything that can be stored as a value. */
   readonly userInfo?: unknown
@@ -46,7 +50,7 @@ export type HistoryEntry<V = unknown> =
   | { readonly version: VersionId; readonly value: V; readonly deleted?: undefined }
   | { readonly version: VersionId; readonly deleted: true; readonly value?: undefined }
 
-/** What pruning did, or would do. */
+/** What pruning did, or would do: the versions of both sorts, oldest first. */
 export interface PruneResult {
   readonly kept: VersionId[]
   readonly removed: VersionId[]
@@ -57,6 +61,7 @@ export interface CommitSummary {
   readonly operationId: string
   /** Keys added or changed. */
   readonly set: number
+  /** Keys removed. */
   readonly deleted: number
   /** Keys of the resulting state that were so before. */
   readonly unchanged: number
@@ -83,7 +88,6 @@ const POLICY_KEY = Buffer.from('retention')
 export class SnapshotManager<S = Record<string, unknown>> {
   readonly #history: History
   readonly #compression: boolean
-  readonly #costs = new Map<string, { readonly changes: number; readonly bytes: number }>()
 
   /** @internal */
   constructor(history: History, compression = true) {
@@ -152,7 +156,9 @@ export class SnapshotManager<S = Record<string, unknown>> {
    * @throws {SnapshotNotFoundError}
    */
   async restoreSnapshot(version: VersionId): Promise<CommitSummary> {
-    return toSummary(await this.#history.bulk(restoreSource(this.#history, parseVersion(version))))
+    return toSummary(
+      await this.#history.bulk(restoreSource(this.#history, parseVersion(version), this.#compression)),
+    )
   }
 
   /**
@@ -220,34 +226,13 @@ export class SnapshotManager<S = Record<string, unknown>> {
   }
 
   /** All snapshots, oldest first. */
-  async listSnapshots(): Promise<SnapshotInfo[]> {
+  listSnapshots(): Promise<SnapshotInfo[]> {
     return this.#history.view(async view => {
       const rows = await listSnapshotRows(view)
-      const infos: SnapshotInfo[] = []
-      let previous = 0
-      for (const row of rows) {
-        const metadata = decodeMetadata(row.metadata)
-        const cost = metadata.changes === undefined ? await this.#cost(view, previous, row.epoch) : NO_COST
-        infos.push(toSnapshotInfo(row, metadata, cost))
-        previous = row.epoch
-      }
-      return infos
+      const ranges = rows.map((row, i) => ({ after: rows[i - 1]?.epoch ?? 0, through: row.epoch }))
+      const costs = await summarizeChanges(view, ranges)
+      return rows.map((row, i) => toSnapshotInfo(row, decodeMetadata(row.metadata), costs[i] ?? NO_COST))
     })
-  }
-
-  /** What a sealed range of epochs changed never changes; it is counted once. */
-  async #cost(
-    view: View,
-    after: number,
-    through: number,
-  ): Promise<{ readonly changes: number; readonly bytes: number }> {
-    const name = `${after}-${through}`
-    const known = this.#costs.get(name)
-    if (known !== undefined) return known
-    const cost = await this.#history.summarizeIn(view, { after, through })
-    if (this.#costs.size >= MAX_REMEMBERED_COSTS) this.#costs.clear()
-    this.#costs.set(name, cost)
-    return cost
   }
 
   /** Adds tags. @throws {SnapshotNotFoundError} */
@@ -391,6 +376,11 @@ export class SnapshotManager<S = Record<string, unknown>> {
     return this.#history.view(readPolicy)
   }
 
+  /**
+   * Stores a retention policy for every process that opens the store. It removes nothing now: the next snapshot does.
+   *
+   * @throws {InvalidArgumentError} if it is not a policy.
+   */
   async setRetention(policy: RetentionPolicy): Promise<void> {
     const checked = validateRetention(policy, 'retention')
     const current = await this.getRetention()
@@ -404,7 +394,6 @@ export class SnapshotManager<S = Record<string, unknown>> {
 }
 
 const NO_COST = { changes: 0, bytes: 0 }
-const MAX_REMEMBERED_COSTS = 100_000
 
 async function readPolicy(view: View): Promise<RetentionPolicy | undefined> {
   const stored = await view.get('meta', POLICY_KEY)
@@ -429,7 +418,7 @@ function removable(all: readonly SnapshotRow[], policy: RetentionPolicy): Set<nu
 }
 
 /** @throws {InvalidArgumentError} */
-export function parseMoment(version: unknown): Moment {
+function parseMoment(version: unknown): Moment {
   return version === 'head' ? 'head' : parseVersion(version)
 }
 

@@ -10,14 +10,23 @@ export type KeyOf<S> = keyof S & string
 
 /** Everything that can be read of a state, current or past. */
 export interface ReadableState<S = Record<string, unknown>> {
-  /** The value of a key, or `fallback`. */
+  /**
+   * The value of a key, or `fallback` (`undefined` by default) where there is none.
+   *
+   * Like all calls here it rejects with an `InvalidKeyError` for what cannot be a key, and for a snapshot that is gone
+   * with a `SnapshotNotFoundError`.
+   */
   get<K extends KeyOf<S>>(key: K): Promise<S[K] | undefined>
   get<K extends KeyOf<S>, F>(key: K, fallback: F): Promise<S[K] | F>
   /** The values of keys, in their order; `undefined` where there is none. All of one moment. */
   getMany<K extends KeyOf<S>>(keys: readonly K[]): Promise<(S[K] | undefined)[]>
+  /** Whether the key has a value. */
   has(key: KeyOf<S>): Promise<boolean>
+  /** The keys of a range, in key order. */
   keys(range?: Range): AsyncIterableIterator<KeyOf<S>>
+  /** The values of a range, in the order of their keys. */
   values(range?: Range): AsyncIterableIterator<S[KeyOf<S>]>
+  /** Keys and values of a range, in key order. */
   entries(range?: Range): AsyncIterableIterator<[KeyOf<S>, S[KeyOf<S>]]>
   /** How many keys there are. */
   size(): Promise<number>
@@ -101,7 +110,7 @@ export class StateReader<S = Record<string, unknown>> implements ReadableState<S
 }
 
 /** Sets a property also where its name is `__proto__`, which an assignment would take for the prototype. */
-export function setOwn(target: Record<string, unknown>, name: string, value: unknown): void {
+function setOwn(target: Record<string, unknown>, name: string, value: unknown): void {
   if (name !== '__proto__') target[name] = value
   else Object.defineProperty(target, name, { value, enumerable: true, configurable: true, writable: true })
 }

@@ -17,6 +17,7 @@ export interface TransferOptions {
 
 /** What an export wrote. */
 export interface ExportSummary {
+  /** Keys written; of a difference, also those that it removes. */
   readonly entries: number
   /** Size of the file. */
   readonly bytes: number
