@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { InvalidArgumentError } from '../core/errors.ts'
 import { abortSignal, callback, checkOptions, nonEmptyString } from '../core/options.ts'
 import type { History } from '../history/history.ts'
@@ -60,6 +61,8 @@ export async function exportSnapshot(
       yield batch
       entries += batch.length
       onProgress?.({ entries, bytes: 0, bytesTotal: 0 })
+      // An embedded engine answers at once, and small changes fill a block slowly: let others have their turn.
+      await nextTurn()
     }
   }
   const chunks = writeSnapshotFile(header, changes(), file)

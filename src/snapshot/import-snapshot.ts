@@ -1,4 +1,5 @@
 import { stat } from 'node:fs/promises'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { SnapshotNotFoundError } from '../core/errors.ts'
 import { abortSignal, callback, checkOptions, nonEmptyString } from '../core/options.ts'
 import type { EncodedValue } from '../core/value-codec.ts'
@@ -115,6 +116,8 @@ function snapshotSource(
   compression: boolean,
 ): BulkSource {
   const lookup = async (keys: readonly Uint8Array[]): Promise<(EncodedValue | undefined)[]> => {
+    // An embedded engine answers at once, and a block may have many rows: let others have their turn.
+    await nextTurn()
     const records = base === undefined ? [] : await history.getManyAt(base, keys)
     return records.map(record => record && fromPayload(record))
   }
@@ -151,6 +154,7 @@ function snapshotSource(
             if (!sameEncoding(before, after)) patch.add(key, ofBase(before))
           }
           await patch.relieve()
+          await nextTurn()
         }
         // After those of the base, as later targets win.
         await addFile(patch)
