@@ -54,7 +54,7 @@ const EPOCH_AND_RUN_BYTES = 12
 const MAX_COUNTER = 2 ** 48 - 1
 
 /** How many distinct keys a pass returns at most; it holds twice as many at a time. */
-export const MAX_PAGE_KEYS = 100_000
+const MAX_PAGE_KEYS = 100_000
 
 /** Adds a run to `epoch`. `changes` must not be empty. */
 export async function appendRun(

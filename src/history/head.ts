@@ -29,7 +29,7 @@ export interface Head {
 export const HEAD_KEY: Uint8Array = Buffer.from('head')
 
 /** Where a new store stands. */
-export const NEW_HEAD: Head = {
+const NEW_HEAD: Head = {
   epoch: 1,
   sequence: 0,
   size: 0,

@@ -38,11 +38,7 @@ export interface KeyedRecord {
 }
 
 /** The newest version of `key` in the history with a birth up to `epoch`: a value, a tombstone, or none. */
-export function readVersion(
-  view: View,
-  key: Uint8Array,
-  epoch: number,
-): MaybePromise<ParsedRecord | undefined> {
+function readVersion(view: View, key: Uint8Array, epoch: number): MaybePromise<ParsedRecord | undefined> {
   return whenReady(view.seek('history', floorQuery(key, epoch)), row => row && versionAt(row, epoch))
 }
 

@@ -41,7 +41,7 @@ export function abandonStage(batch: Batch, stage: StageId): void {
 }
 
 /** Ends the note of a stage whose rows are gone. */
-export function forgetStage(batch: Batch, stage: StageId): void {
+function forgetStage(batch: Batch, stage: StageId): void {
   batch.delete('meta', registryKey(stage))
 }
 
