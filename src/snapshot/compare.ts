@@ -1,5 +1,6 @@
 import { decodeKey } from '../core/key.ts'
 import { createPatch, type JsonPatchOperation } from '../delta/json-patch.ts'
+import { encodeBody } from '../delta/strategies.ts'
 import type { History, Moment } from '../history/history.ts'
 import { decodePayload, fromPayload, type ParsedRecord, payloadsEqual } from '../history/record.ts'
 import { inRange, type Range, toKeyRange } from './key-range.ts'
@@ -25,11 +26,11 @@ export interface ChangedKey {
 export interface DeltaInfo {
   /** Keys added, removed or changed. */
   readonly changes: number
-  /** Bytes of the difference: values added, patches of those changed. */
+  /** Bytes of the difference as it is stored: deltas of changed values, added ones compressed. */
   readonly bytes: number
-  /** Bytes of the differing values of the second moment, stored whole. */
+  /** Bytes of the added and changed values of the second moment, whole. */
   readonly fullBytes: number
-  /** `bytes / fullBytes`; 0 where nothing differs. */
+  /** `bytes / fullBytes`; 0 where nothing was added or changed. */
   readonly ratio: number
 }
 
@@ -106,15 +107,14 @@ export async function compare(
       removed.push(key)
       continue
     }
-    const whole = fromPayload(after).bytes.byteLength
-    fullBytes += whole
+    const whole = fromPayload(after)
+    fullBytes += whole.bytes.byteLength
     if (before === undefined) {
       added.push(key)
-      bytes += whole
+      bytes += encodeBody('compress', whole, whole).body.byteLength
     } else {
-      const patch = createPatch(decode(before), decode(after))
-      changed.push({ key, patch })
-      bytes += Math.min(patchBytes(patch), whole)
+      changed.push({ key, patch: createPatch(decode(before), decode(after)) })
+      bytes += encodeBody('binary', fromPayload(before), whole).body.byteLength
     }
   }
   const changes = added.length + removed.length + changed.length
@@ -126,14 +126,5 @@ export async function compare(
     removed,
     changed,
     deltaInfo: { changes, bytes, fullBytes, ratio: fullBytes === 0 ? 0 : bytes / fullBytes },
-  }
-}
-
-/** The length of a patch as JSON text; endless for one whose values JSON does not have. */
-function patchBytes(patch: readonly JsonPatchOperation[]): number {
-  try {
-    return Buffer.byteLength(JSON.stringify(patch))
-  } catch {
-    return Number.POSITIVE_INFINITY
   }
 }
