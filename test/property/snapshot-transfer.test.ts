@@ -316,6 +316,54 @@ describe.each(ENGINES)('snapshot files on %s', (_, makeEngine) => {
   })
 })
 
+test('an import whose writer dies at any commit is finished by the next one, or has never been', async () => {
+  const [here, path] = [(await openWithLimits(memory(), {})).persistence, newPath()]
+  await layers(here, [{ a: 1, b: 'new', c: 3, d: 4 }])
+  await here.exportSnapshot('v1', path)
+  await here.close()
+
+  const outcomes: number[] = []
+  let died = true
+  for (let lives = 0; died; lives++) {
+    const engine = memory()
+    await engine.open()
+    const first = (await openWithLimits(engine, LOW)).persistence
+    const own = { b: 'old', c: 3, e: 5 }
+    await layers(first, [own])
+    await first.close()
+
+    let left = lives
+    const mortal: Engine = Object.assign(Object.create(engine) as Engine, {
+      commit: <T>(...commit: Parameters<typeof engine.commit<T>>) =>
+        left-- > 0 ? engine.commit(...commit) : Promise.reject(new Error('the writer died')),
+    })
+    const writer = (await openWithLimits(mortal, LOW)).persistence
+    died = await writer.importSnapshot(path).then(
+      () => false,
+      () => true,
+    )
+    await writer.close()
+
+    const next = (await openWithLimits(engine, LOW)).persistence
+    const snapshots = await next.listSnapshots()
+    outcomes.push(snapshots.length)
+    assert.deepEqual(await next.load(), own)
+    assert.deepEqual(await next.getSnapshotData('v1'), own)
+    const version = await next.importSnapshot(path)
+    assert.equal(version, 'v2')
+    assert.deepEqual(await next.getSnapshotData(version), { a: 1, b: 'new', c: 3, d: 4 })
+    await assertSound(next)
+    await next.close()
+    await engine.close()
+  }
+  const finished = outcomes.indexOf(2)
+  assert(finished > 2 && outcomes.length > finished + 1, `${outcomes}`)
+  assert(
+    outcomes.slice(finished).every(count => count === 2),
+    `${outcomes}`,
+  )
+})
+
 const key = fc.constantFrom('a', 'b', 'b\0', 'c', '__proto__', '\u{1f600}', '\uffff', 'k/1', 'k/2')
 const value = fc.oneof(
   fc.integer({ min: 0, max: 3 }),
