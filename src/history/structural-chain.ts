@@ -1,4 +1,4 @@
-import { asBuffer } from '../core/bytes.ts'
+import { asBuffer, bytesEqual } from '../core/bytes.ts'
 import { JSON_CODEC } from '../core/value-codec.ts'
 import type { ChainVersion } from '../delta/chain-record.ts'
 import { applyPatch, createPatch, type JsonPatchOperation } from '../delta/json-patch.ts'
@@ -31,9 +31,13 @@ export function toPatches(versions: readonly ChainVersion[]): ChainVersion[] {
     const value = parse(version.payload)
     depth = hasNewer && depth < WHOLE_EVERY - 1 ? depth + 1 : 0
     if (depth > 0) {
-      const payload = Buffer.from(JSON.stringify(createPatch(newer, value)), 'utf8')
-      if (payload.byteLength < version.payload.byteLength)
-        patched[i] = { ...version, codec: PATCHED, payload }
+      const patch = createPatch(newer, value)
+      const payload = toText(patch)
+      // A patch says nothing of the order of properties, and a stored value keeps its very bytes.
+      const exact =
+        payload.byteLength < version.payload.byteLength &&
+        bytesEqual(toText(applyPatch(newer, patch)), version.payload)
+      if (exact) patched[i] = { ...version, codec: PATCHED, payload }
       else depth = 0
     }
     newer = value
@@ -57,6 +61,10 @@ export function resolvePatch(chain: PatchedVersions, index: number): Uint8Array 
   }
   let value = parse(chain.payload(at))
   for (const patch of patches.reverse()) value = applyPatch(value, patch)
+  return toText(value)
+}
+
+function toText(value: unknown): Uint8Array {
   return Buffer.from(JSON.stringify(value), 'utf8')
 }
 
