@@ -1,11 +1,7 @@
-import { EngineError, InvalidArgumentError } from '../core/errors.ts'
-import type { MaybePromise } from '../core/maybe-promise.ts'
-import type { Batch, Engine, Table, View } from './engine.ts'
+import { InvalidArgumentError } from '../core/errors.ts'
+import type { Engine, Table } from './engine.ts'
 import { createLifecycle } from './lifecycle.ts'
-import type { TableHandles } from './lmdb/binding.ts'
-import { type Environment, type EnvironmentLease, leaseEnvironment } from './lmdb/environment.ts'
-import { LmdbView } from './lmdb/view.ts'
-import { createWriteBatch, type WriteOperation } from './write-batch.ts'
+import { leaseStore, type StoreLease } from './lmdb/store.ts'
 
 /**
  * The embedded engine: an LMDB environment in a folder, used by any number of processes and threads of one machine.
@@ -13,6 +9,9 @@ import { createWriteBatch, type WriteOperation } from './write-batch.ts'
  * The folder must be on a local disk; it is created if it is absent. One that can only be read is opened for reading,
  * and `commit` is refused. A commit survives the death of the process, and with `flush` that of the machine.
  * `stats().bytes` is the length of the files.
+ *
+ * `compact` rewrites the store densely into new files, moves every process that has it open there, and removes the old
+ * files. It needs room for both; commits wait meanwhile, readers do not. Aborted, it leaves all as it was.
  *
  * @param path - the folder
  * @throws InvalidArgumentError if the path is not a string or is empty. `open` rejects with an `EngineError`, of the
@@ -31,10 +30,10 @@ export function lmdb(path: string): Engine {
   if (typeof path !== 'string' || path === '') {
     throw new InvalidArgumentError('lmdb() takes the path of a folder: a string that is not empty.')
   }
-  const opened = createLifecycle<EnvironmentLease>(
-    () => leaseEnvironment(path),
-    async ({ environment, release }) => {
-      await environment.commits.idle()
+  const opened = createLifecycle<StoreLease>(
+    () => leaseStore(path),
+    async ({ store, release }) => {
+      await store.idle()
       await release()
     },
   )
@@ -43,13 +42,11 @@ export function lmdb(path: string): Engine {
     name: 'lmdb',
     open: opened.open,
     close: opened.close,
-    get: (table: Table, key: Uint8Array) => opened.get().environment.get(table, key),
-    read: () => readView(opened.get().environment, opened.get),
-    async commit(build, options) {
-      const { environment } = opened.get()
-      return environment.commits.run(() => commitNow(environment, build, options?.flush === true))
-    },
-    stats: async () => opened.get().environment.stats(),
+    get: (table: Table, key: Uint8Array) => opened.get().store.get(table, key),
+    read: () => opened.get().store.read(opened.get),
+    commit: async (build, options) => opened.get().store.commit(build, options?.flush === true),
+    stats: async () => opened.get().store.stats(),
+    compact: async options => opened.get().store.compact(options?.signal),
     storedBytes,
   }
 }
@@ -64,49 +61,3 @@ function storedBytes(bytes: number): number {
   if (bytes <= MAX_INLINE_BYTES) return bytes
   return Math.ceil((bytes + PAGE_HEADER_BYTES) / PAGE_BYTES) * PAGE_BYTES
 }
-
-function readView(environment: Environment, assertOpen: () => void): View {
-  const { path, tables } = environment
-  const transaction = environment.beginRead()
-  return new LmdbView({
-    path,
-    tables,
-    transaction: transaction.native,
-    assertOpen,
-    release: () => environment.endRead(transaction),
-  })
-}
-
-async function commitNow<T>(
-  { path, writer }: Environment,
-  build: (view: View, batch: Batch) => MaybePromise<T>,
-  flush: boolean,
-): Promise<T> {
-  if (writer === undefined) {
-    throw new EngineError(
-      `The store in ${JSON.stringify(path)} was opened for reading, since this process may not write to the folder.`,
-      { code: 'ENGINE_READ_ONLY' },
-    )
-  }
-  const { tables } = writer
-  const batch = createWriteBatch()
-  const view = new LmdbView({ path, tables, assertOpen: nothing, release: nothing })
-  try {
-    return await writer.transact(
-      () => build(view, batch),
-      () => apply(tables, batch.operations),
-      flush,
-    )
-  } finally {
-    view.close()
-  }
-}
-
-function apply(tables: TableHandles, operations: readonly WriteOperation[]): void {
-  for (const { table, key, value } of operations) {
-    if (value === undefined) tables[table].remove(key)
-    else tables[table].put(key, value)
-  }
-}
-
-function nothing(): void {}

@@ -28,7 +28,8 @@ export type Root = RootDatabase<Uint8Array, Uint8Array> & {
 }
 /** A table, as one of the handles sees it. */
 export type TableHandle = Database<Uint8Array, Uint8Array>
-export type TableHandles = Readonly<Record<Table, TableHandle>>
+/** The store's tables, and one of this engine's own: see {@link MOVED_KEY}. */
+export type TableHandles = Readonly<Record<Table | 'engine', TableHandle>>
 
 /** What is loaded of the lmdb package. */
 export interface Lmdb {
@@ -61,6 +62,15 @@ const encoder = {
     return copy
   },
 }
+
+/** Every table of a file. */
+export const ALL_TABLES = [...TABLES, 'engine'] as const satisfies readonly (keyof TableHandles)[]
+
+/**
+ * Under this key of the table `engine` stands the number of the generation that the store has moved to, in digits.
+ * The commit that writes it is the last one to its file: see generation.ts.
+ */
+export const MOVED_KEY: Uint8Array = Buffer.from('moved')
 
 const TABLE_OPTIONS = { keyEncoding: 'binary', encoder } as const
 
@@ -112,13 +122,10 @@ export function openRoot(lmdb: Lmdb, path: string, { readOnly }: { readonly read
 
 /** Opens all tables; a handle that is not read-only creates those that are absent. */
 export function openTables(root: Root): TableHandles {
-  return Object.fromEntries(TABLES.map(table => [table, openTable(root, table)])) as Record<
-    Table,
-    TableHandle
-  >
+  return Object.fromEntries(ALL_TABLES.map(table => [table, openTable(root, table)])) as TableHandles
 }
 
-function openTable(root: Root, table: Table): TableHandle {
+function openTable(root: Root, table: keyof TableHandles): TableHandle {
   const handle: TableHandle | undefined = root.openDB(table, TABLE_OPTIONS)
   if (handle !== undefined) return handle
   throw new EngineError(

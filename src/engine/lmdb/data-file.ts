@@ -5,9 +5,7 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { EngineError } from '../../core/errors.ts'
 import { toEngineError } from './errors.ts'
-
-const DATA_FILE = 'data.mdb'
-const LOCK_FILE = 'lock.mdb'
+import { DATA_FILE, generationFolder, LOCK_FILE, readCurrentGeneration } from './generation.ts'
 
 /** A folder that LMDB can be let at. */
 export interface PreparedFolder {
@@ -26,10 +24,12 @@ export async function prepareFolder(path: string): Promise<PreparedFolder> {
   try {
     await mkdir(path, { recursive: true })
     const folder = await realpath(path)
-    const exists = await assertDataFile(folder)
+    const current = generationFolder(folder, readCurrentGeneration(folder))
+    const exists = await assertDataFile(current)
     try {
       await access(folder, constants.W_OK)
-      for (const file of [DATA_FILE, LOCK_FILE]) await ifPresent(access(join(folder, file), constants.W_OK))
+      for (const file of ['', DATA_FILE, LOCK_FILE])
+        await ifPresent(access(join(current, file), constants.W_OK))
       return { folder, writable: true }
     } catch (error) {
       if (!exists) throw error
@@ -40,7 +40,7 @@ export async function prepareFolder(path: string): Promise<PreparedFolder> {
   }
 }
 
-/** The length of the store's files, in bytes. */
+/** The length of LMDB's files in a folder, in bytes. */
 export async function lengthOfFiles(folder: string): Promise<number> {
   const lengths = await Promise.all(
     // LMDB makes no lock file where it cannot write.

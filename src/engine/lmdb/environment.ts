@@ -1,107 +1,130 @@
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { EngineError } from '../../core/errors.ts'
 import { type EngineStats, TABLES, type Table } from '../engine.ts'
-import { createLifecycle, type Lifecycle } from '../lifecycle.ts'
-import { createSerialQueue, type SerialQueue } from '../serial-queue.ts'
 import {
+  ALL_TABLES,
   beginReadTransaction,
   type Lmdb,
-  loadLmdb,
+  MOVED_KEY,
   openRoot,
   openTables,
   type ReadTransaction,
   type Root,
+  type TableHandle,
   type TableHandles,
 } from './binding.ts'
-import { lengthOfFiles, prepareFolder } from './data-file.ts'
+import { lengthOfFiles } from './data-file.ts'
 import { toEngineError } from './errors.ts'
+import { DATA_FILE, generationFolder, readCurrentGeneration } from './generation.ts'
 import { createWriter, type Writer } from './writer.ts'
 
 /**
- * An open LMDB environment, shared by all engines of this thread that have the same folder.
+ * An open LMDB environment: one generation of a store.
  *
  * It has two handles. Every read on a handle goes through the write transaction that the handle has under way; so all
  * writing happens on one, and readers, who must not see what is not committed, use the other.
  */
 export interface Environment {
-  readonly path: string
+  readonly generation: number
   /** `undefined` where the folder can only be read. */
   readonly writer: Writer | undefined
   readonly tables: TableHandles
-  /** Orders the commits of this thread: lmdb-js has one write transaction at a time. */
-  readonly commits: SerialQueue
   /** One lookup in the newest commit. */
   get(table: Table, key: Uint8Array): Uint8Array | undefined
+  /** The generation that the store has moved to, if it has: as of the newest commit. */
+  movedTo(): number | undefined
   /** A read transaction that shows the newest commit, to be given back with `endRead`. */
   beginRead(): ReadTransaction
   endRead(transaction: ReadTransaction): void
   stats(): Promise<EngineStats>
+  /** Closes once every read transaction that was begun has ended. */
+  retire(): Promise<void>
   close(): Promise<void>
 }
 
-/** One engine's share of an {@link Environment}. */
-export interface EnvironmentLease {
-  readonly environment: Environment
-  release(): Promise<void>
+/** Which store, and how it may be used. */
+export interface StoreFolder {
+  readonly lmdb: Lmdb
+  /** The real path of the store's folder. */
+  readonly path: string
+  readonly writable: boolean
 }
 
 /** So many read transactions are kept for the next views. */
 const MAX_IDLE_TRANSACTIONS = 8
 
 /**
- * The environments of this thread, by the real path of their folder. Sharing them is not for economy: opening a
- * handle for writing waits for LMDB's write lock and blocks the thread meanwhile; if that lock is held by an
- * asynchronous builder of the same thread, neither would ever go on.
+ * Opens the current generation of a store; `atLeast` is one that it is known to have moved to.
+ *
+ * Opening for writing waits for LMDB's write lock and blocks the thread meanwhile.
+ *
+ * @throws EngineError as {@link toEngineError} has it
  */
-const environments = new Map<string, Lifecycle<Environment>>()
-
-/** Opens the environment in a folder, or joins those who have. @throws EngineError as {@link toEngineError} has it. */
-export async function leaseEnvironment(path: string): Promise<EnvironmentLease> {
-  const lmdb = await loadLmdb()
-  const { folder, writable } = await prepareFolder(path)
-  const shared = environments.get(folder) ?? share(lmdb, folder, writable)
-  await shared.open()
-  return { environment: shared.get(), release: shared.close }
-}
-
-/** Registers an environment for as long as somebody uses it. */
-function share(lmdb: Lmdb, folder: string, writable: boolean): Lifecycle<Environment> {
-  const shared = createLifecycle(
-    () =>
-      openEnvironment(lmdb, folder, writable).catch((error: unknown) => {
-        environments.delete(folder)
-        throw error
-      }),
-    async environment => {
-      await environment.close()
-      if (shared.users === 0) environments.delete(folder)
-    },
-  )
-  environments.set(folder, shared)
-  return shared
-}
-
-async function openEnvironment(lmdb: Lmdb, path: string, writable: boolean): Promise<Environment> {
-  const opened: { close(): Promise<void> }[] = []
+export function openCurrentEnvironment(store: StoreFolder, atLeast = 0): Environment {
+  const { path } = store
   try {
-    let writer: Writer | undefined
-    if (writable) {
-      const root = openRoot(lmdb, path, { readOnly: false })
-      opened.unshift(root)
-      writer = createWriter(root, path)
+    let generation = atLeast
+    for (;;) {
+      generation = Math.max(generation, readCurrentGeneration(path))
+      // LMDB would create what is not there.
+      const present = generation === 0 || existsSync(join(generationFolder(path, generation), DATA_FILE))
+      const environment = present ? openEnvironment(store, generation) : undefined
+      // A file is removed only after CURRENT has gone past it. If it has not, this one was not removed before it was
+      // opened.
+      if (readCurrentGeneration(path) <= generation) {
+        if (environment === undefined) throw missingGeneration(path, generation)
+        const next = environment.movedTo()
+        if (next === undefined) return environment
+        generation = next
+      }
+      environment?.close().catch(ignore)
     }
-    const root = openRoot(lmdb, path, { readOnly: true })
-    opened.unshift(root)
-    return createEnvironment(lmdb, path, writer, root)
   } catch (cause) {
-    for (const handle of opened) await handle.close()
     throw toEngineError(cause, 'open', path)
   }
 }
 
-function createEnvironment(lmdb: Lmdb, path: string, writer: Writer | undefined, root: Root): Environment {
+function missingGeneration(path: string, generation: number): EngineError {
+  const folder = generationFolder(path, generation)
+  return new EngineError(
+    `Cannot open the store in ${JSON.stringify(path)}: it has moved to ${JSON.stringify(folder)}, where there is no ` +
+      `${DATA_FILE}. Restore that folder from a backup, together with the others.`,
+  )
+}
+
+function openEnvironment(store: StoreFolder, generation: number): Environment {
+  const { lmdb, path, writable } = store
+  const folder = generationFolder(path, generation)
+  const opened: { close(): Promise<void> }[] = []
+  try {
+    let writer: Writer | undefined
+    if (writable) {
+      const root = openRoot(lmdb, folder, { readOnly: false })
+      opened.unshift(root)
+      writer = createWriter(root, path)
+    }
+    const root = openRoot(lmdb, folder, { readOnly: true })
+    opened.unshift(root)
+    return createEnvironment(store, generation, writer, root)
+  } catch (cause) {
+    for (const handle of opened) handle.close().catch(ignore)
+    throw cause
+  }
+}
+
+function createEnvironment(
+  { lmdb, path }: StoreFolder,
+  generation: number,
+  writer: Writer | undefined,
+  root: Root,
+): Environment {
   const { resetTxn } = lmdb.nativeAddon
   const tables = openTables(root)
   const idle: ReadTransaction[] = []
-  let closed = false
+  let reading = 0
+  let onUnused: (() => void) | undefined
+  let closing: Promise<void> | undefined
 
   /**
    * The read transaction of single lookups, reset after each so that the next shows the newest commit. That of lmdb-js
@@ -112,36 +135,49 @@ function createEnvironment(lmdb: Lmdb, path: string, writer: Writer | undefined,
   const lookupAddress = lookup.native.address
   resetTxn(lookupAddress)
 
+  function lookUp(handle: TableHandle, key: Uint8Array): Uint8Array | undefined {
+    try {
+      return handle.get(key, lookupOptions)
+    } catch (error) {
+      throw toEngineError(error, 'read', path)
+    } finally {
+      resetTxn(lookupAddress)
+    }
+  }
+
+  function newRead(): ReadTransaction {
+    try {
+      const transaction = idle.pop()
+      if (transaction === undefined) return beginReadTransaction(lmdb, root)
+      transaction.native.renew()
+      return transaction
+    } catch (error) {
+      throw toEngineError(error, 'read', path)
+    }
+  }
+
   return {
-    path,
+    generation,
     writer,
     tables,
-    commits: createSerialQueue(),
+    get: (table, key) => lookUp(tables[table], key),
 
-    get(table, key) {
-      try {
-        return tables[table].get(key, lookupOptions)
-      } catch (error) {
-        throw toEngineError(error, 'read', path)
-      } finally {
-        resetTxn(lookupAddress)
-      }
+    movedTo() {
+      const value = lookUp(tables.engine, MOVED_KEY)
+      return value && Number(Buffer.from(value).toString('latin1'))
     },
 
     beginRead() {
-      try {
-        const transaction = idle.pop()
-        if (transaction === undefined) return beginReadTransaction(lmdb, root)
-        transaction.native.renew()
-        return transaction
-      } catch (error) {
-        throw toEngineError(error, 'read', path)
-      }
+      const transaction = newRead()
+      reading += 1
+      return transaction
     },
 
     endRead(transaction) {
       // Closing has ended it already.
-      if (closed) return
+      if (closing !== undefined) return
+      reading -= 1
+      if (reading === 0) onUnused?.()
       if (idle.length === MAX_IDLE_TRANSACTIONS) return transaction.native.abort()
       resetTxn(transaction.native.address)
       idle.push(transaction)
@@ -152,16 +188,26 @@ function createEnvironment(lmdb: Lmdb, path: string, writer: Writer | undefined,
       const transaction = beginReadTransaction(lmdb, root)
       const pages = pageStats(tables)
       transaction.native.abort()
-      return { bytes: await lengthOfFiles(path), ...pages }
+      return { bytes: await lengthOfFiles(generationFolder(path, generation)), ...pages }
     },
 
-    async close() {
-      closed = true
-      await root.close()
-      await writer?.close()
+    async retire() {
+      if (reading > 0) {
+        await new Promise<void>(resolve => {
+          onUnused = resolve
+        })
+      }
+      await this.close()
+    },
+
+    close() {
+      closing ??= root.close().then(() => writer?.close())
+      return closing
     },
   }
 }
+
+function ignore(): void {}
 
 /** Pages of one of LMDB's trees. */
 interface TreeStats {
@@ -184,17 +230,17 @@ interface TableStats extends TreeStats {
 /** LMDB's two meta pages are at the beginning of the file. */
 const META_PAGES = 2
 
-function pageStats(tables: TableHandles): Pick<EngineStats, 'tables' | 'freeBytes'> {
-  const { pageSize, lastPageNumber, root, free } = tables.meta.getStats() as TableStats
-  const result: Partial<Record<Table, { entries: number; bytes: number }>> = {}
-  let used = META_PAGES + pagesOf(root) + pagesOf(free)
+function pageStats(handles: TableHandles): Pick<EngineStats, 'tables' | 'freeBytes'> {
+  const trees = new Map(ALL_TABLES.map(table => [table, handles[table].getStats() as TableStats]))
+  const { pageSize, lastPageNumber, root, free } = trees.get('engine') as TableStats
+  const tables: Partial<Record<Table, { entries: number; bytes: number }>> = {}
   for (const table of TABLES) {
-    const tree = tables[table].getStats() as TableStats
-    used += pagesOf(tree)
-    result[table] = { entries: tree.entryCount, bytes: pagesOf(tree) * pageSize }
+    const tree = trees.get(table) as TableStats
+    tables[table] = { entries: tree.entryCount, bytes: pagesOf(tree) * pageSize }
   }
   // LMDB does not count the free pages: they are those that are in no tree.
-  return { tables: result, freeBytes: (lastPageNumber + 1 - used) * pageSize }
+  const used = [root, free, ...trees.values()].reduce((sum, tree) => sum + pagesOf(tree), META_PAGES)
+  return { tables, freeBytes: (lastPageNumber + 1 - used) * pageSize }
 }
 
 function pagesOf(tree: TreeStats): number {

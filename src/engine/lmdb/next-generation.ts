@@ -1,0 +1,38 @@
+import { mkdir } from 'node:fs/promises'
+import type { View } from '../engine.ts'
+import { openRoot } from './binding.ts'
+import { copyTables } from './copy-tables.ts'
+import type { StoreFolder } from './environment.ts'
+import { toEngineError } from './errors.ts'
+import { flushFolder, generationFolder, removeGeneration } from './generation.ts'
+import { createWriter } from './writer.ts'
+
+/**
+ * Makes a new generation of what a view shows: whole and on disk once it resolves, gone again if it fails. To be
+ * called under the write lock of the current generation, which is the one before, and is named by CURRENT.
+ */
+export async function createNextGeneration(
+  { lmdb, path }: StoreFolder,
+  generation: number,
+  source: View,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const folder = generationFolder(path, generation)
+  try {
+    // What a process that died has left.
+    await removeGeneration(path, generation)
+    await mkdir(folder)
+    const root = openRoot(lmdb, folder, { readOnly: false })
+    try {
+      await copyTables(source, createWriter(root, path), signal)
+    } finally {
+      await root.close()
+    }
+    await flushFolder(folder)
+    await flushFolder(path)
+    signal?.throwIfAborted()
+  } catch (error) {
+    await removeGeneration(path, generation).catch(() => undefined)
+    throw signal?.aborted && error === signal.reason ? error : toEngineError(error, 'compact', path)
+  }
+}

@@ -1,0 +1,266 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import { EngineError } from '../../core/errors.ts'
+import type { MaybePromise } from '../../core/maybe-promise.ts'
+import type { Batch, EngineStats, Table, View } from '../engine.ts'
+import { createLifecycle, type Lifecycle } from '../lifecycle.ts'
+import { createSerialQueue } from '../serial-queue.ts'
+import { createWriteBatch, type WriteOperation } from '../write-batch.ts'
+import { loadLmdb, MOVED_KEY, type TableHandles } from './binding.ts'
+import { prepareFolder } from './data-file.ts'
+import { type Environment, openCurrentEnvironment, type StoreFolder } from './environment.ts'
+import { toEngineError } from './errors.ts'
+import {
+  listGenerations,
+  readCurrentGeneration,
+  removeGeneration,
+  writeCurrentGeneration,
+} from './generation.ts'
+import { createNextGeneration } from './next-generation.ts'
+import { LmdbView } from './view.ts'
+import type { Writer } from './writer.ts'
+
+/** A store in a folder, shared by all engines of this thread that have the same folder. */
+export interface LmdbStore {
+  /** One lookup in the newest commit. */
+  get(table: Table, key: Uint8Array): Uint8Array | undefined
+  /** A view of the newest commit. `assertOpen` throws once the engine that it belongs to is closed. */
+  read(assertOpen: () => void): View
+  commit<T>(build: (view: View, batch: Batch) => MaybePromise<T>, flush: boolean): Promise<T>
+  stats(): Promise<EngineStats>
+  compact(signal: AbortSignal | undefined): Promise<void>
+  /** Resolves once all commits and compactions given so far have settled. */
+  idle(): Promise<void>
+  close(): Promise<void>
+}
+
+/** One engine's share of an {@link LmdbStore}. */
+export interface StoreLease {
+  readonly store: LmdbStore
+  release(): Promise<void>
+}
+
+/**
+ * The stores of this thread, by the real path of their folder. Sharing them is not for economy: opening a handle for
+ * writing waits for LMDB's write lock and blocks the thread meanwhile; if that lock is held by an asynchronous builder
+ * of the same thread, neither would ever go on.
+ */
+const stores = new Map<string, Lifecycle<LmdbStore>>()
+
+/** Opens the store in a folder, or joins those who have. @throws EngineError as `toEngineError` has it. */
+export async function leaseStore(path: string): Promise<StoreLease> {
+  const lmdb = await loadLmdb()
+  const { folder, writable } = await prepareFolder(path)
+  const shared = stores.get(folder) ?? share({ lmdb, path: folder, writable })
+  await shared.open()
+  return { store: shared.get(), release: shared.close }
+}
+
+/** Registers a store for as long as somebody uses it. */
+function share(folder: StoreFolder): Lifecycle<LmdbStore> {
+  const shared = createLifecycle(
+    () =>
+      openStore(folder).catch((error: unknown) => {
+        stores.delete(folder.path)
+        throw error
+      }),
+    async store => {
+      await store.close()
+      if (shared.users === 0) stores.delete(folder.path)
+    },
+  )
+  stores.set(folder.path, shared)
+  return shared
+}
+
+/**
+ * For so long, in milliseconds, a reader may take it that the store has not moved since it has looked. Whoever makes
+ * the first commit to a new generation first waits for more than that, since it has seen that the store has moved: so
+ * no reader answers from the generation before once anybody has committed to the new one.
+ */
+const TRUST_MS = 5
+/** Timers may be early by a millisecond. */
+const MOVE_MS = 2 * TRUST_MS
+
+/** What a transaction comes to that finds the store moved. */
+const MOVED = Symbol('moved')
+
+async function openStore(folder: StoreFolder): Promise<LmdbStore> {
+  const { path, writable } = folder
+  let environment = openCurrentEnvironment(folder)
+  let trustedUntil = 0
+  /** The generation that CURRENT is known to name. */
+  let named: number | undefined
+  /** The current one, and those before that somebody still reads. */
+  const open = new Set([environment])
+  /** Orders the commits of this thread: lmdb-js has one write transaction at a time. */
+  const commits = createSerialQueue()
+
+  /** The generation to read. */
+  function current(): Environment {
+    const now = performance.now()
+    if (now >= trustedUntil) {
+      const next = environment.movedTo()
+      if (next !== undefined) follow(next)
+      trustedUntil = now + TRUST_MS
+    }
+    return environment
+  }
+
+  function follow(next: number): void {
+    const previous = environment
+    environment = openCurrentEnvironment(folder, next)
+    open.add(environment)
+    const forget = (): void => void open.delete(previous)
+    // A commit that is under way there has yet to find that the store has moved.
+    commits
+      .idle()
+      .then(() => previous.retire())
+      .then(forget, forget)
+  }
+
+  /** Runs `build` inside a write transaction of the current generation, and then `apply`, which writes. */
+  async function transact<T>(
+    build: (writer: Writer, generation: number) => MaybePromise<T>,
+    apply: (tables: TableHandles) => void,
+    flush: boolean,
+  ): Promise<T> {
+    for (;;) {
+      const { generation, writer } = current()
+      if (writer === undefined) throw readOnly(path)
+      const { tables } = writer
+      const outcome = await writer.transact<T | typeof MOVED>(
+        () => {
+          if (tables.engine.get(MOVED_KEY) !== undefined) return MOVED
+          if (named === generation) return build(writer, generation)
+          return name(generation).then(() => build(writer, generation))
+        },
+        () => apply(tables),
+        flush,
+      )
+      if (outcome !== MOVED) return outcome
+      trustedUntil = 0
+    }
+  }
+
+  /** Lets CURRENT name a generation, if it does not yet: before anybody commits to it, under its write lock. */
+  async function name(generation: number): Promise<void> {
+    try {
+      if (readCurrentGeneration(path) !== generation) {
+        await delay(MOVE_MS)
+        await writeCurrentGeneration(path, generation)
+      }
+      named = generation
+    } catch (cause) {
+      throw toEngineError(cause, 'write to', path)
+    }
+  }
+
+  /** Moves the store to a new generation, unless somebody else has done so meanwhile. */
+  async function compact(signal: AbortSignal | undefined): Promise<void> {
+    const { generation: before } = current()
+    let next: number | undefined
+    await transact(
+      async ({ tables }, generation) => {
+        if (generation !== before) return
+        const view = new LmdbView({ path, tables, assertOpen: nothing, release: nothing })
+        await createNextGeneration(folder, generation + 1, view, signal)
+        next = generation + 1
+      },
+      ({ engine }) => {
+        if (next !== undefined) engine.put(MOVED_KEY, Buffer.from(String(next)))
+      },
+      false,
+    )
+    trustedUntil = 0
+    // What the first commit does: only now may the files before go.
+    await transact(nothing, nothing, false)
+    await removeBefore(path)
+  }
+
+  /** Removes what compactions have left, that were not finished or could not remove files in use. */
+  async function tidy(): Promise<void> {
+    const latest = Math.max(...(await listGenerations(path)))
+    if (latest > environment.generation) {
+      await transact(
+        async (_, generation) => {
+          if (latest > generation) await removeGeneration(path, latest)
+        },
+        nothing,
+        false,
+      )
+    }
+    await removeBefore(path)
+  }
+
+  if (writable) await tidy().catch(nothing)
+
+  return {
+    get: (table, key) => current().get(table, key),
+
+    read(assertOpen) {
+      const environment = current()
+      const transaction = environment.beginRead()
+      return new LmdbView({
+        path,
+        tables: environment.tables,
+        transaction: transaction.native,
+        assertOpen,
+        release: () => environment.endRead(transaction),
+      })
+    },
+
+    commit: (build, flush) =>
+      commits.run(async () => {
+        let operations: readonly WriteOperation[] = []
+        let view: View | undefined
+        try {
+          return await transact(
+            ({ tables }) => {
+              const batch = createWriteBatch()
+              operations = batch.operations
+              view = new LmdbView({ path, tables, assertOpen: nothing, release: nothing })
+              return build(view, batch)
+            },
+            tables => apply(tables, operations),
+            flush,
+          )
+        } finally {
+          view?.close()
+        }
+      }),
+
+    compact: signal => commits.run(() => compact(signal)),
+    stats: async () => current().stats(),
+    idle: () => commits.idle(),
+
+    async close() {
+      for (const environment of open) await environment.close()
+    },
+  }
+}
+
+/** Removes the generations before the one that CURRENT names. */
+async function removeBefore(path: string): Promise<void> {
+  const current = readCurrentGeneration(path)
+  const generations = await listGenerations(path)
+  for (const generation of generations.filter(generation => generation < current)) {
+    // Windows does not remove what somebody has open. The next to open the store tries again.
+    await removeGeneration(path, generation).catch(nothing)
+  }
+}
+
+function apply(tables: TableHandles, operations: readonly WriteOperation[]): void {
+  for (const { table, key, value } of operations) {
+    if (value === undefined) tables[table].remove(key)
+    else tables[table].put(key, value)
+  }
+}
+
+function readOnly(path: string): EngineError {
+  return new EngineError(
+    `The store in ${JSON.stringify(path)} was opened for reading, since this process may not write to the folder.`,
+    { code: 'ENGINE_READ_ONLY' },
+  )
+}
+
+function nothing(): void {}
