@@ -54,6 +54,7 @@ function visit(value: unknown, at: Step | undefined, state: Visit): void {
     )
   }
   if (types.isProxy(value)) refuse(at, 'a Proxy; store a plain copy of what it stands for')
+  if (types.isPromise(value)) refuse(at, 'a promise; await it, and store what it resolves with')
   if (state.seen.has(value)) {
     // V8 writes an error that is part of its own cause, and then fails to read it back.
     if (state.causing.has(value)) refuse(at, 'an error inside its own cause')

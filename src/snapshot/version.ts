@@ -20,7 +20,7 @@ export function checkVersion(value: unknown): VersionId {
  * is another question.
  */
 export function parseVersion(version: unknown): number {
-  if (typeof version === 'string' && /^v[1-9]\d{0,14}$/.test(version)) return Number(version.slice(1))
+  if (typeof version === 'string' && /^v[1-9]\d{0,13}$/.test(version)) return Number(version.slice(1))
   const given =
     typeof version === 'string' ? JSON.stringify(version.slice(0, 40)) : `a value of type ${typeof version}`
   throw new InvalidArgumentError(
