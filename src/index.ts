@@ -14,6 +14,7 @@ export {
   UnserializableValueError,
 } from './core/errors.ts'
 export type { Logger } from './core/logger.ts'
+export type { JsonPatchOperation } from './delta/json-patch.ts'
 export type { Engine } from './engine/engine.ts'
 export { lmdb } from './engine/lmdb.ts'
 export { memory } from './engine/memory.ts'
@@ -45,6 +46,7 @@ export type {
   Range,
   ReadableState,
   RetentionPolicy,
+  SnapshotComparison,
   SnapshotInfo,
   SnapshotOptions,
   VersionId,

@@ -119,6 +119,7 @@ export class Maintenance {
       (await this.#fold()) ||
       (await this.#trim(KEPT_LOG_ENTRIES)) ||
       (await this.#free()) ||
+      (await this.#packChanges(this.#limits.packListEpochs)) ||
       (await this.#pack()) ||
       (await this.#removeStages())
     )

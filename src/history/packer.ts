@@ -1,7 +1,13 @@
 import { bytesEqual, fromByteString } from '../core/bytes.ts'
 import { counterAt, counterKey, lastVersionKey, splitVersionKey, versionKey } from '../core/key.ts'
 import { Turns } from '../core/turns.ts'
-import { type ChainVersion, type EncodedChain, encodeChains, openChain } from '../delta/chain-record.ts'
+import {
+  type ChainVersion,
+  type EncodedChain,
+  encodeChain,
+  encodeChains,
+  openChain,
+} from '../delta/chain-record.ts'
 import type { Engine, Row, View } from '../engine/engine.ts'
 import { readChangedKeys } from './change-list.ts'
 import type { Committer } from './committer.ts'
@@ -59,6 +65,8 @@ const COMMIT_KEYS = 64
 
 /** What a row adds to the chain in it: codec, birth and checksum. */
 const ROW_OVERHEAD = 12
+/** A structural chain is read patch by patch, and kept short. */
+const MAX_STRUCTURAL_LENGTH = 64
 /** So often is a chain encoded anew to make it fit. */
 const MAX_FITTING = 3
 
@@ -267,7 +275,10 @@ export class Packer {
       valueBytes += bytes.byteLength
       return { birth: version.birth, codec, payload: bytes }
     })
-    const chains = this.#encodeToFit(this.#options.strategy === 'dict' ? toPatches(inflated) : inflated, fit)
+    const chains =
+      this.#options.strategy === 'dict'
+        ? encodeStructural(inflated, this.#options)
+        : this.#encodeToFit(inflated, fit)
     await pending.add({
       old: rows,
       new: chains.map(({ firstBirth, record }) => ({
@@ -344,6 +355,23 @@ async function* newestRows(view: View, key: Uint8Array): AsyncGenerator<Row, voi
     lte = undefined
     if (!page.more || lt === undefined) return
   }
+}
+
+/**
+ * Structural chains of the versions, filled from the newest on. They are cut before patches are made: a patch needs the
+ * next newer value in the same record.
+ */
+function encodeStructural(
+  versions: readonly ChainVersion[],
+  { maxChainLength }: PackerOptions,
+): EncodedChain[] {
+  const length = Math.min(maxChainLength, MAX_STRUCTURAL_LENGTH)
+  const chains: EncodedChain[] = []
+  for (let end = versions.length; end > 0; end -= length) {
+    const part = versions.slice(Math.max(0, end - length), end)
+    chains.unshift({ firstBirth: (part[0] as ChainVersion).birth, record: encodeChain(toPatches(part)) })
+  }
+  return chains
 }
 
 /** The greatest length that an engine stores in less room than `bytes`. */
