@@ -7,7 +7,7 @@ import { MAX_VALUE_DEPTH } from '../core/json-exact.ts'
  * stored value is at most `MAX_VALUE_DEPTH` deep. As typed JSON each of its levels takes up to three, those of a Map,
  * and a few more are what a file wraps around it.
  */
-export const MAX_JSON_DEPTH = 3 * MAX_VALUE_DEPTH + 10
+const MAX_JSON_DEPTH = 3 * MAX_VALUE_DEPTH + 10
 
 /** What a scan returns where the bytes end before the thing scanned does. */
 export const INCOMPLETE = -1
@@ -15,8 +15,8 @@ export const INCOMPLETE = -1
 export const QUOTE = 0x22
 export const COMMA = 0x2c
 export const COLON = 0x3a
-export const OPEN_BRACKET = 0x5b
-export const CLOSE_BRACKET = 0x5d
+const OPEN_BRACKET = 0x5b
+const CLOSE_BRACKET = 0x5d
 export const OPEN_BRACE = 0x7b
 export const CLOSE_BRACE = 0x7d
 export const NEWLINE = 0x0a
