@@ -110,6 +110,18 @@ export function encodeChain(versions: readonly ChainVersion[]): Uint8Array {
  * @throws {InvalidArgumentError} when births do not ascend, or an option is not a whole number of at least 1.
  */
 export function encodeChains(versions: readonly ChainVersion[], options: ChainOptions = {}): EncodedChain[] {
+  const steps = encodeChainsStepwise(versions, options)
+  for (;;) {
+    const step = steps.next()
+    if (step.done === true) return step.value
+  }
+}
+
+/** {@link encodeChains} in small steps, for callers that have others to serve: it yields after each version. */
+export function* encodeChainsStepwise(
+  versions: readonly ChainVersion[],
+  options: ChainOptions = {},
+): Generator<void, EncodedChain[], undefined> {
   const given = checkOptions<ChainOptions>(
     options,
     { maxVersions: positiveInteger, maxEditBytes: positiveInteger, maxPayloadBytes: positiveInteger },
@@ -119,7 +131,10 @@ export function encodeChains(versions: readonly ChainVersion[], options: ChainOp
   const chains: EncodedChain[] = []
   for (let i = versions.length - 1; i >= 0; ) {
     const encoder = new ChainEncoder(bounds)
-    while (i >= 0 && encoder.add(versions[i] as ChainVersion)) i--
+    while (i >= 0 && encoder.add(versions[i] as ChainVersion)) {
+      i--
+      yield
+    }
     chains.push({ firstBirth: encoder.firstBirth, record: encoder.finish() })
   }
   return chains.reverse()

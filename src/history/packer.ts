@@ -5,7 +5,7 @@ import {
   type ChainVersion,
   type EncodedChain,
   encodeChain,
-  encodeChains,
+  encodeChainsStepwise,
   openChain,
 } from '../delta/chain-record.ts'
 import type { Engine, Row, View } from '../engine/engine.ts'
@@ -121,7 +121,7 @@ export class Packer {
         if (isStopped()) return false
         const key = fromByteString(name)
         const rows = await this.#read((view, head) => this.#packable(view, head, key))
-        if (rows.length > 0) await this.#pack(key, rows, pending, false)
+        if (rows.length > 0) await this.#pack(key, rows, pending, turns, false)
         await turns.breathe()
       }
       above = page.keys.at(-1) ?? above
@@ -151,7 +151,7 @@ export class Packer {
         return { key, groups: await this.#allPackable(view, head, key) }
       })
       if (next === undefined) break
-      for (const rows of next.groups) await this.#pack(next.key, rows, pending, true)
+      for (const rows of next.groups) await this.#pack(next.key, rows, pending, turns, true)
       onKey(next.key)
       gt = lastVersionKey(next.key)
       await turns.breathe()
@@ -233,9 +233,9 @@ export class Packer {
    * Chains of the versions; if they are to `fit`, cut where the engine wastes least. Where a record just passes a step
    * of the engine's rounding, one that ends before it, and a second for the rest, take less room.
    */
-  #encodeToFit(versions: readonly ChainVersion[], fit: boolean): EncodedChain[] {
+  async #encodeToFit(versions: readonly ChainVersion[], fit: boolean, turns: Turns): Promise<EncodedChain[]> {
     const { maxChainLength } = this.#options
-    let best = encodeChains(versions, { maxVersions: maxChainLength })
+    let best = await encodeInTurns(versions, maxChainLength, turns)
     const storedBytes = this.#engine.storedBytes?.bind(this.#engine)
     if (!fit || storedBytes === undefined) return best
     const cost = (chains: readonly EncodedChain[]): number =>
@@ -245,7 +245,7 @@ export class Packer {
     const room = previousStep(longest, storedBytes)
     let length = Math.floor((Math.min(maxChainLength, versions.length) * room) / longest)
     for (let attempt = 0; attempt < MAX_FITTING && length > FEW_VERSIONS; attempt++) {
-      const chains = encodeChains(versions, { maxVersions: length })
+      const chains = await encodeInTurns(versions, length, turns)
       const total = cost(chains)
       if (total < least) {
         best = chains
@@ -258,27 +258,37 @@ export class Packer {
     return best
   }
 
-  async #pack(key: Uint8Array, rows: readonly Row[], pending: PendingCommit, fit: boolean): Promise<void> {
+  async #pack(
+    key: Uint8Array,
+    rows: readonly Row[],
+    pending: PendingCommit,
+    turns: Turns,
+    fit: boolean,
+  ): Promise<void> {
     const liveBirth = await this.#read(async view => {
       const stored = await view.get('live', key)
       return stored === undefined ? undefined : parseRecord(key, stored).birth
     })
-    const versions = rows
-      .flatMap(versionsOf)
-      // The live record wins over a tombstone of the same birth, and will one day stand under its key.
-      .filter(({ birth, codec }) => !(codec === TOMBSTONE && birth === liveBirth))
     let valueBytes = 0
-    const inflated = versions.map(version => {
-      if (version.codec === TOMBSTONE)
-        return { birth: version.birth, codec: TOMBSTONE, payload: version.bytes }
-      const { codec, bytes } = fromPayload(version)
-      valueBytes += bytes.byteLength
-      return { birth: version.birth, codec, payload: bytes }
-    })
+    const versions: ChainVersion[] = []
+    for (const row of rows) {
+      for (const version of versionsOf(row)) {
+        const { birth } = version
+        if (version.codec === TOMBSTONE) {
+          // The live record wins over a tombstone of the same birth, and will one day stand under its key.
+          if (birth !== liveBirth) versions.push({ birth, codec: TOMBSTONE, payload: version.bytes })
+          continue
+        }
+        const { codec, bytes } = fromPayload(version)
+        valueBytes += bytes.byteLength
+        versions.push({ birth, codec, payload: bytes })
+      }
+      await turns.breathe()
+    }
     const chains =
       this.#options.strategy === 'dict'
-        ? encodeStructural(inflated, this.#options)
-        : this.#encodeToFit(inflated, fit)
+        ? encodeStructural(versions, this.#options)
+        : await this.#encodeToFit(versions, fit, turns)
     await pending.add({
       old: rows,
       new: chains.map(({ firstBirth, record }) => ({
@@ -372,6 +382,19 @@ function encodeStructural(
     chains.unshift({ firstBirth: (part[0] as ChainVersion).birth, record: encodeChain(toPatches(part)) })
   }
   return chains
+}
+
+async function encodeInTurns(
+  versions: readonly ChainVersion[],
+  maxVersions: number,
+  turns: Turns,
+): Promise<EncodedChain[]> {
+  const steps = encodeChainsStepwise(versions, { maxVersions })
+  for (;;) {
+    const step = steps.next()
+    if (step.done === true) return step.value
+    await turns.breathe()
+  }
 }
 
 /** The greatest length that an engine stores in less room than `bytes`. */
