@@ -25,15 +25,15 @@ export interface Compressed {
   readonly bytes: Uint8Array
 }
 
-/** The farthest deflate looks back, so the longest dictionary that is of use. */
-export const MAX_DICTIONARY_BYTES = 32_768
+/** The longest dictionary that is used. Deflate could look back farther, but takes longer to read it than to compress. */
+export const MAX_DICTIONARY_BYTES = 8_192
 
 /** Fewer bytes than this save too few to be worth an inflation at each read. */
 const MIN_COMPRESSIBLE = 96
 /** The dictionary's head start wears off: from this length on Brotli is tried as well. */
-const TRY_BROTLI_FROM = 256
+const TRY_BROTLI_FROM = 512
 /** And from this one, Brotli only. */
-const BROTLI_ONLY_FROM = 32_768
+const BROTLI_ONLY_FROM = 4_096
 /** Brotli at 6 is the best of the fast levels; at 9 it takes four times as long for 1 % less. */
 const BROTLI_QUALITY = 6
 /** For more bytes than this, a level faster by a third. */

@@ -21,7 +21,7 @@ import { asBuffer } from '../core/bytes.ts'
 /** Receives the edits of a script in order. The bytes inserted are `target[insertStart … insertEnd)`. */
 export type EmitEdit = (copy: number, insertStart: number, insertEnd: number, skip: number) => void
 
-/** Bytes in an indexed block. A run of equal bytes twice as long holds a whole block, so it is found. */
+/** Bytes in an indexed block, a multiple of four. A run of equal bytes twice as long holds a whole block, so it is found. */
 const BLOCK = 16
 /** When more bytes than this are indexed, blocks are twice as wide: the index is then at most an eighth of them. */
 const WIDE_BLOCKS_FROM = 1 << 24
@@ -38,9 +38,12 @@ const INDEX_SPAN = 64
 /** Each time so many more bytes (log2) were inserted than copied, lookups get sparser. */
 const PATIENCE_LOG2 = 11
 /** The sparsest lookups. Odd, as every step, so that all alignments come by: runs of `BLOCK * MAX_STEP` are found. */
-const MAX_STEP = 13
+const MAX_STEP = 29
 
 const HASH_FACTOR = 0x01000193
+const HASH_FACTOR_2 = power(HASH_FACTOR, 2)
+const HASH_FACTOR_3 = power(HASH_FACTOR, 3)
+const HASH_FACTOR_4 = power(HASH_FACTOR, 4)
 const HASH_SPREAD = 0x9e3779b1
 
 /** The length of the longest common prefix of two byte strings. */
@@ -200,7 +203,16 @@ function indexBlocks(
 /** The polynomial hash of a block, modulo 2^32. */
 function hashBlock(bytes: Buffer, at: number, block: number): number {
   let hash = 0
-  for (let i = at; i < at + block; i++) hash = (Math.imul(hash, HASH_FACTOR) + (bytes[i] as number)) | 0
+  // Four bytes at a time, so that the processor can multiply them side by side.
+  for (let i = at; i < at + block; i += 4) {
+    hash =
+      (Math.imul(hash, HASH_FACTOR_4) +
+        Math.imul(bytes[i] as number, HASH_FACTOR_3) +
+        Math.imul(bytes[i + 1] as number, HASH_FACTOR_2) +
+        Math.imul(bytes[i + 2] as number, HASH_FACTOR) +
+        (bytes[i + 3] as number)) |
+      0
+  }
   return hash
 }
 
