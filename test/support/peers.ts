@@ -70,7 +70,7 @@ export function startWorkerTask(task: string, ...args: string[]): Worker {
 
 /** Resolves with the exit code, once nothing keeps the process or thread running. */
 export async function exited(peer: ChildProcess | Worker): Promise<number | null> {
-  if (!(peer instanceof Worker) && peer.exitCode !== null) return peer.exitCode
+  if (!(peer instanceof Worker) && (peer.exitCode !== null || peer.signalCode !== null)) return peer.exitCode
   const [code] = await once(peer, 'exit')
   return code
 }
