@@ -3,7 +3,7 @@ import { ConflictError } from '../core/errors.ts'
 import { versionKey } from '../core/key.ts'
 import type { Batch, Engine, View } from '../engine/engine.ts'
 import { ADDED, appendLogEntry, CHANGED, type LoggedChange, REMOVED, readLog, TOUCHED } from './commit-log.ts'
-import type { Committer } from './committer.ts'
+import type { Committer, OperationCounts as Counts } from './committer.ts'
 import { Draft } from './draft.ts'
 import { decodeHead, HEAD_KEY, type Head } from './head.ts'
 import type { HistoryLimits } from './limits.ts'
@@ -22,6 +22,7 @@ import { markForFreeing, putSnapshot } from './snapshot-table.ts'
 import {
   abandonStage,
   cursorKey,
+  type FinishedCommit,
   finishPending,
   type PendingCommit,
   putPending,
@@ -76,12 +77,6 @@ export interface BulkSummary {
 /** What a bulk commit makes of its patch: the current state, or a snapshot beside it. */
 export type BulkGoal = { readonly kind: 'state' } | { readonly kind: 'snapshot'; readonly metadata: Payload }
 
-interface Counts {
-  readonly set: number
-  readonly deleted: number
-  readonly unchanged: number
-}
-
 /** At most so many keys are caught up with in the deciding commit; more of them are a further preparation. */
 const MAX_CATCH_UP_KEYS = 5_000
 const MAX_ATTEMPTS = 5
@@ -120,7 +115,7 @@ async function prepareAndDecide(
 ): Promise<BulkSummary | undefined> {
   const operation = committer.ids.next()
   const operationId = committer.ids.format(operation)
-  let since = await currentSequence(engine)
+  let since = await settledSequence(engine, committer, limits)
   await source.prepare(patch)
   // A snapshot is always rolled forward: it takes two epochs.
   if (goal.kind === 'snapshot' || patch.stage !== undefined) await patch.flush()
@@ -143,6 +138,7 @@ async function prepareAndDecide(
         stage: patch.stage,
         writer: committer.ids.writer,
         operation,
+        since: head.sequence,
         growth: 0,
         set: 0,
         deleted: 0,
@@ -159,7 +155,7 @@ async function prepareAndDecide(
     if (decision.kind === 'lost') return undefined
     if (decision.kind === 'pending') {
       await rollForward(committer, limits)
-      return { operationId, ...(await outcome(engine, committer.ids.writer, operation)) }
+      return { operationId, ...(await outcome(engine, committer, operation)) }
     }
     await catchUp(engine, source, patch, since, decision.sequence)
     since = decision.sequence
@@ -172,8 +168,16 @@ type Decision =
   | { readonly kind: 'behind'; readonly sequence: number }
   | { readonly kind: 'lost' }
 
-async function currentSequence(engine: Engine): Promise<number> {
-  return decodeHead(await engine.get('meta', HEAD_KEY)).sequence
+/**
+ * The sequence of the last commit, with none pending: the log of a pending one runs ahead of what readers see, and
+ * keys that it names would neither be read as it leaves them nor be caught up with.
+ */
+async function settledSequence(engine: Engine, committer: Committer, limits: HistoryLimits): Promise<number> {
+  for (;;) {
+    const head = decodeHead(await engine.get('meta', HEAD_KEY))
+    if (head.pending === 0) return head.sequence
+    await rollForward(committer, limits)
+  }
 }
 
 /** The distinct keys logged after `since`; `undefined` if they are too many for one commit. */
@@ -249,26 +253,36 @@ async function commitPatch(
   return { value, head: { ...head, sequence, size } }
 }
 
-async function outcome(engine: Engine, writer: string, operation: number): Promise<Counts> {
+async function outcome(engine: Engine, committer: Committer, operation: number): Promise<Counts> {
+  const own = committer.takeOutcome(operation)
+  if (own !== undefined) return own
   const view = engine.read()
   try {
     const last = await readLastBulk(view)
-    if (last?.writer === writer && last.operation === operation) {
-      return { set: last.set, deleted: last.deleted, unchanged: last.size - last.set }
-    }
-    // Another large commit has ended since; its counts have replaced ours.
+    if (last?.writer === committer.ids.writer && last.operation === operation) return countsOf(last)
+    // Another process finished it, and one more large commit has ended since: its counts have replaced ours.
     return { set: 0, deleted: 0, unchanged: 0 }
   } finally {
     view.close()
   }
 }
 
+function countsOf({ set, deleted, size }: FinishedCommit): Counts {
+  return { set, deleted, unchanged: size - set }
+}
+
 /** Finishes the pending large commit, whoever decided it. Returns at once if there is none. */
 export async function rollForward(committer: Committer, limits: HistoryLimits): Promise<void> {
-  for (let more = true; more; ) {
-    more = await committer.exclusive((view, batch, head) => rollForwardStep(view, batch, head, limits), {
-      evenIfPending: true,
-    })
+  for (;;) {
+    const step = await committer.exclusive(
+      (view, batch, head) => rollForwardStep(view, batch, head, limits),
+      { evenIfPending: true },
+    )
+    if (step === 'more') continue
+    if (step !== 'none' && step.writer === committer.ids.writer) {
+      committer.keepOutcome(step.operation, countsOf(step))
+    }
+    return
   }
 }
 
@@ -277,12 +291,15 @@ async function rollForwardStep(
   batch: Batch,
   head: Head,
   limits: HistoryLimits,
-): Promise<{ value: boolean; head?: Head }> {
-  if (head.pending === 0) return { value: false }
+): Promise<{ value: 'none' | 'more' | FinishedCommit; head?: Head }> {
+  if (head.pending === 0) return { value: 'none' }
   const pending = await readPending(view)
   const { rows } = await readStaged(view, pending.stage, cursorKey(pending), limits.stageRows)
   const last = rows.at(-1)
-  if (last === undefined) return { value: false, head: publish(batch, head, pending) }
+  if (last === undefined) {
+    const finished: FinishedCommit = { ...pending, size: head.size + pending.growth }
+    return { value: finished, head: publish(batch, head, finished) }
+  }
 
   const live = await view.getMany(
     'live',
@@ -315,26 +332,27 @@ async function rollForwardStep(
       appendLogEntry(batch, ++sequence, head.epoch + 2, author, touched)
     }
   }
-  return { value: true, head: { ...head, sequence } }
+  return { value: 'more', head: { ...head, sequence } }
 }
 
-/** Ends a pending commit: opens the epoch in which its rows were written. */
-function publish(batch: Batch, head: Head, pending: PendingCommit): Head {
-  finishPending(batch, { ...pending, size: head.size + pending.growth })
+/** Ends a pending commit: opens the epoch in which its rows were written, or the one after the snapshot made of them. */
+function publish(batch: Batch, head: Head, pending: FinishedCommit): Head {
+  finishPending(batch, pending)
   abandonStage(batch, pending.stage)
   // Records were preserved as if a snapshot sealed the epoch; now it has gone like a dropped one.
   markForFreeing(batch, head.epoch)
-  const ended: Head = { ...head, pending: 0, sequence: head.sequence + 1 }
-  appendLogEntry(batch, ended.sequence, head.epoch + 1, authorOf(pending), [])
-  if (pending.kind === 'state') return { ...ended, epoch: head.epoch + 1, size: head.size + pending.growth }
-  const sealed = head.epoch + 1
+  const written = head.epoch + 1
+  const epoch = pending.kind === 'state' ? written : written + 1
+  const ended: Head = { ...head, epoch, pending: 0, sequence: head.sequence + 1 }
+  appendLogEntry(batch, ended.sequence, epoch, authorOf(pending), [])
+  if (pending.kind === 'state') return { ...ended, size: head.size + pending.growth }
   const metadata = pending.metadata ?? { codec: 1, bytes: '' }
   putSnapshot(batch, {
     version: head.nextVersion,
-    epoch: sealed,
+    epoch: written,
     metadata: { codec: metadata.codec, bytes: Buffer.from(metadata.bytes, 'base64') },
   })
-  return { ...ended, epoch: sealed + 1, latestSnapshot: sealed, nextVersion: head.nextVersion + 1 }
+  return { ...ended, latestSnapshot: written, nextVersion: head.nextVersion + 1 }
 }
 
 function authorOf({ writer, operation }: PendingCommit): {

@@ -165,7 +165,7 @@ function readRow(row: Row, visitor: ListVisitor): void {
 }
 
 /** The last epoch whose list a row may hold. */
-function lastEpochOf(row: Row): number {
+export function lastEpochOf(row: Row): number {
   return row.value[0] === PACKED ? new VarintReader(row.value, 1).next() : counterAt(row.key)
 }
 
@@ -396,7 +396,12 @@ export async function packChangeLists(
   return through
 }
 
-/** The rows of a range that are worth packing, as many as are read at a time. */
+/**
+ * The next rows of a range that are to be packed together, and the epoch up to which they are all there is.
+ *
+ * An epoch with many rows keeps them, and ends the stretch: no packed row may span rows that stand for themselves, or a
+ * reader that looks for the row before its range would find those and miss the packed one.
+ */
 async function packableRows(
   view: View,
   range: EpochRange,
@@ -409,14 +414,18 @@ async function packableRows(
       const epoch = counterAt(row.key)
       if (epoch !== previous) {
         // Whole epochs only: the rows of one may not be split between two passes.
-        if (rows.length >= MAX_PACK_ROWS) return { rows, through: previous }
+        if (rows.length >= MAX_PACK_ROWS) return { rows, through: epoch - 1 }
         epochRows = 0
         previous = epoch
       }
       epochRows++
-      if (epochRows <= MAX_EPOCH_ROWS) rows.push(row)
-      // A large epoch keeps its own rows, all of them.
-      if (epochRows === MAX_EPOCH_ROWS + 1) rows.length -= MAX_EPOCH_ROWS
+      if (epochRows <= MAX_EPOCH_ROWS) {
+        rows.push(row)
+        continue
+      }
+      if (epochRows > MAX_EPOCH_ROWS + 1) continue
+      rows.length -= MAX_EPOCH_ROWS
+      if (rows.length > 0) return { rows, through: epoch - 1 }
     }
   }
   return { rows, through: range.through }

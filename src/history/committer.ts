@@ -30,6 +30,13 @@ export interface Committed<T> {
   readonly value: T
 }
 
+/** How many keys an operation set, deleted and left as they were. */
+export interface OperationCounts {
+  readonly set: number
+  readonly deleted: number
+  readonly unchanged: number
+}
+
 interface QueuedMutation {
   readonly mutation: Mutation<unknown>
   readonly operation: number
@@ -69,6 +76,7 @@ export class Committer {
   readonly ids = new OperationIds()
   readonly #options: CommitterOptions
   readonly #queue: (QueuedMutation | QueuedExclusive)[] = []
+  readonly #outcomes = new Map<number, OperationCounts>()
   #draining: Promise<void> | undefined
   #closed = false
 
@@ -109,6 +117,17 @@ export class Committer {
         this.#start()
       }
     })
+  }
+
+  /** What a large commit of this writer did, kept by whoever ended it until its caller takes it. */
+  keepOutcome(operation: number, counts: OperationCounts): void {
+    this.#outcomes.set(operation, counts)
+  }
+
+  takeOutcome(operation: number): OperationCounts | undefined {
+    const counts = this.#outcomes.get(operation)
+    this.#outcomes.delete(operation)
+    return counts
   }
 
   /** Refuses new work and waits for what is queued. */

@@ -34,6 +34,7 @@ import {
   type SnapshotRow,
   snapshotNotFound,
 } from './snapshot-table.ts'
+import { readPending } from './stage.ts'
 import { type Verification, type VerifyOptions, verify } from './verify.ts'
 
 /** How a history is opened. */
@@ -160,6 +161,14 @@ export class History {
     return whenReady(view.get('meta', HEAD_KEY), decodeHead)
   }
 
+  /** Where the log that readers can see ends, and the epoch they see: a commit that is pending is not visible yet. */
+  position(): Promise<{ readonly sequence: number; readonly epoch: number }> {
+    return this.view(async (view, { pending, sequence, epoch }) => ({
+      sequence: pending === 0 ? sequence : (await readPending(view)).since,
+      epoch,
+    }))
+  }
+
   head(): Promise<Head> {
     return this.view((_view, head) => head)
   }
@@ -261,9 +270,16 @@ export class History {
    * Seals the open epoch as a snapshot, in one small commit, and opens the next. `prune` names snapshots to drop in
    * the same commit. Returns the version number.
    */
-  seal(metadata: Payload, prune?: PruneRule): Promise<SnapshotRow> {
+  seal(
+    metadata: Payload | ((view: View, head: Head) => Promise<Payload>),
+    prune?: PruneRule,
+  ): Promise<SnapshotRow> {
     return this.#committer.exclusive(async (view, batch, head) => {
-      const snapshot: SnapshotRow = { version: head.nextVersion, epoch: head.epoch, metadata }
+      const snapshot: SnapshotRow = {
+        version: head.nextVersion,
+        epoch: head.epoch,
+        metadata: typeof metadata === 'function' ? await metadata(view, head) : metadata,
+      }
       putSnapshot(batch, snapshot)
       const sealed: Head = {
         ...head,

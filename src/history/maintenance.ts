@@ -199,7 +199,7 @@ export class Maintenance {
     const due = async (view: View, head: Head): Promise<EpochRange | undefined> => {
       const stored = await view.get('meta', PACKED_LISTS_KEY)
       const after = stored === undefined ? 0 : counterAt(stored)
-      const through = head.epoch - 1
+      const through = await foldedThrough(view, head)
       return through - after < least ? undefined : { after, through }
     }
     if ((await this.#read(due)) === undefined) return false
@@ -263,6 +263,15 @@ async function gatherRuns(view: View, head: Head): Promise<FoldPiece | undefined
   function piece(): FoldPiece | undefined {
     return through === head.folded ? undefined : { from: head.folded, through, runs }
   }
+}
+
+/** The last sealed epoch whose log is folded to its end: no list of an epoch up to it will be added any more. */
+async function foldedThrough(view: View, head: Head): Promise<number> {
+  for await (const entries of readLog(view, head.folded)) {
+    const first = entries[0]
+    if (first !== undefined) return Math.min(first.epoch, head.epoch) - 1
+  }
+  return head.epoch - 1
 }
 
 interface Gap {

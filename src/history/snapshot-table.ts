@@ -36,6 +36,12 @@ export async function listSnapshotRows(view: View, after = 0): Promise<SnapshotR
   }
 }
 
+/** The newest snapshot, if there is any. */
+export async function newestSnapshot(view: View): Promise<SnapshotRow | undefined> {
+  const row = (await view.scan('snapshots', { reverse: true, limit: 1 })).rows[0]
+  return row && parseSnapshot(row)
+}
+
 /** The epoch of the oldest snapshot. */
 export async function firstSnapshotEpoch(view: View): Promise<number | undefined> {
   const row = (await view.scan('snapshots', { limit: 1 })).rows[0]

@@ -128,6 +128,8 @@ export interface PendingCommit {
   readonly stage: StageId
   readonly writer: string
   readonly operation: number
+  /** The last sequence before it: its own entries follow, and are not visible until it ends. */
+  readonly since: number
   /** Rows up to this key (as a byte string) have been rolled forward. */
   readonly cursor?: string
   readonly growth: number

@@ -1,8 +1,8 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { bytesEqual } from '../core/bytes.ts'
-import { decodeKey, splitVersionKey } from '../core/key.ts'
+import { counterAt, decodeKey, splitVersionKey } from '../core/key.ts'
 import type { Row, Table, View } from '../engine/engine.ts'
-import { checkChangeRow } from './change-list.ts'
+import { checkChangeRow, lastEpochOf } from './change-list.ts'
 import { checkLogRow } from './commit-log.ts'
 import { decodeHead, HEAD_KEY, type Head } from './head.ts'
 import { decodePayload, parseRecord, TOMBSTONE } from './record.ts'
@@ -64,7 +64,13 @@ class Walk {
     await this.#live(head)
     await this.#history(head)
     await this.#each('log', checkLogRow)
-    await this.#each('changes', checkChangeRow)
+    let covered = 0
+    await this.#each('changes', row => {
+      checkChangeRow(row)
+      const first = counterAt(row.key)
+      if (first < covered) throw new Error(`it lies inside a packed row that reaches to epoch ${covered}`)
+      covered = lastEpochOf(row)
+    })
     await this.#snapshots(head)
   }
 

@@ -8,7 +8,7 @@ import type { EngineStats } from '../engine/engine.ts'
 import { lastLoggedEpoch } from '../history/commit-log.ts'
 import type { History } from '../history/history.ts'
 import type { PackTotals } from '../history/packer.ts'
-import { decodePayload, type Payload, samePayload, toPayload } from '../history/record.ts'
+import { decodePayload, type Payload, payloadsEqual, toPayload } from '../history/record.ts'
 import type { Verification, VerifyOptions } from '../history/verify.ts'
 import type { Difference, SnapshotComparison } from '../snapshot/compare.ts'
 import type { ExportSnapshotOptions } from '../snapshot/export-snapshot.ts'
@@ -205,29 +205,30 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
     })
   }
 
-  /** Sets several keys in one commit. Takes an object, or pairs; of a key given twice, the last value counts. */
+  /**
+   * Sets several keys in one commit. Takes an object, or pairs; of a key given twice, the last value counts. The summary
+   * is of the keys given: `unchanged` held an equal value before.
+   */
   setMany(entries: Partial<S> | Iterable<readonly [KeyOf<S>, S[KeyOf<S>]]>): Promise<CommitSummary> {
     return this.#run('setMany', async () => {
       const pairs: Iterable<unknown> = isIterable(entries) ? entries : entriesOf(entries, 'entries')
-      const keys: Uint8Array[] = []
-      const payloads: Payload[] = []
+      const targets = new Map<string, { readonly key: Uint8Array; readonly payload: Payload }>()
       for (const pair of pairs) {
         if (!Array.isArray(pair)) throw invalidOption('entries', 'made of [key, value] pairs', pair)
-        keys.push(encodeKey(pair[0]))
-        payloads.push(toPayload(encodeUnder(pair[0] as string, pair[1]), this.#parts.compression))
+        const key = encodeKey(pair[0])
+        const payload = toPayload(encodeUnder(pair[0] as string, pair[1]), this.#parts.compression)
+        targets.set(pair[0] as string, { key, payload })
       }
       const { operationId, value } = await this.#history.mutate({
-        keys,
+        keys: Array.from(targets.values(), ({ key }) => key),
         apply(draft) {
           let set = 0
-          for (const [i, key] of keys.entries()) {
-            const payload = payloads[i] as Payload
-            const current = draft.get(key)
-            if (current !== undefined && samePayload(current, payload)) continue
+          for (const { key, payload } of targets.values()) {
+            if (payloadsEqual(draft.get(key), payload)) continue
             draft.set(key, payload)
             set++
           }
-          return { set, deleted: 0, unchanged: keys.length - set }
+          return { set, deleted: 0, unchanged: targets.size - set }
         },
       })
       return { operationId, ...value }

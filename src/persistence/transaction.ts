@@ -33,7 +33,8 @@ const MAX_PAUSE = 50
 /** Thrown inside a commit to say that what the transaction read has changed. */
 const CONFLICT = Symbol('conflict')
 
-const inTransaction = new AsyncLocalStorage<true>()
+/** Active until the transaction's function has ended: what that started may run on, and is then outside. */
+const inTransaction = new AsyncLocalStorage<{ active: boolean }>()
 
 /**
  * Runs transactions: optimistically, then in line.
@@ -54,7 +55,7 @@ export class Transactions {
 
   /** Whether the code that runs now is inside a transaction's function. */
   get inside(): boolean {
-    return inTransaction.getStore() === true
+    return inTransaction.getStore()?.active === true
   }
 
   async run<S, T>(body: (transaction: Transaction<S>) => T | PromiseLike<T>): Promise<T> {
@@ -82,9 +83,10 @@ export class Transactions {
     body: (transaction: Transaction<S>) => T | PromiseLike<T>,
   ): Promise<Committed<T> | typeof CONFLICT> {
     const run = new TransactionRun<S>(this.#history, this.#encode)
+    const scope = { active: true }
     let value: T
     try {
-      value = await inTransaction.run(true, async () => body(run.transaction))
+      value = await inTransaction.run(scope, async () => body(run.transaction))
     } finally {
       await run.end()
     }

@@ -62,7 +62,7 @@ export class Watcher<S> implements AsyncIterableIterator<Change<S>> {
     this.#left = keyRange.limit ?? Number.POSITIVE_INFINITY
     this.#onEnd = onEnd
     // "From now on" is from this call, not from the first `next()`.
-    this.#start = history.head().then(({ sequence, epoch }) => ({ sequence, epoch }))
+    this.#start = history.position()
     this.#start.catch(() => undefined)
     this.#unsubscribe.push(history.onCommit(() => this.#rouse()))
     const { engine } = history

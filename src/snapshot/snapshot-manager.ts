@@ -9,7 +9,12 @@ import { summarizeChanges } from '../history/change-list.ts'
 import { History, type HistoryOptions, type Moment, type SnapshotSelection } from '../history/history.ts'
 import { readVersions } from '../history/reader.ts'
 import { decodePayload, type ParsedRecord, payloadsEqual, TOMBSTONE, toPayload } from '../history/record.ts'
-import { listSnapshotRows, type SnapshotRow } from '../history/snapshot-table.ts'
+import {
+  listSnapshotRows,
+  newestSnapshot,
+  requireSnapshot,
+  type SnapshotRow,
+} from '../history/snapshot-table.ts'
 import type { ExportSummary, TransferOptions } from '../transfer/transfer-options.ts'
 import { compare, type Difference, diff, type SnapshotComparison } from './compare.ts'
 import { type ExportSnapshotOptions, exportSnapshot } from './export-snapshot.ts'
@@ -135,18 +140,15 @@ export class SnapshotManager<S = Record<string, unknown>> {
    */
   async createDeltaSnapshot(options: DeltaSnapshotOptions = {}): Promise<VersionId> {
     const checked = checkSnapshotOptions<DeltaSnapshotOptions>(options, DELTA_CHECKS, 'createDeltaSnapshot()')
-    const base =
-      checked.baseVersion === undefined
-        ? (await this.#history.snapshots()).at(-1)
-        : await this.#history.snapshot(parseVersion(checked.baseVersion))
-    if (base === undefined) {
-      const { baseVersion: _, ...rest } = checked
-      return this.createSnapshot(rest)
-    }
-    const metadata = newMetadata(checked, { kind: 'delta', baseVersion: formatVersion(base.version) })
-    const sealed = await this.#history.seal(encodeMetadata(metadata), pruneByPolicy)
-    const cost = await this.#history.summarize({ after: base.epoch, through: sealed.epoch })
-    await this.#history.updateSnapshot(sealed.version, () => encodeMetadata({ ...metadata, ...cost }))
+    const wanted = checked.baseVersion === undefined ? undefined : parseVersion(checked.baseVersion)
+    const sealed = await this.#history.seal(async (view, head) => {
+      // In the commit that seals: the base cannot be dropped, nor the state change, between measuring and sealing.
+      const base = wanted === undefined ? await newestSnapshot(view) : await requireSnapshot(view, wanted)
+      if (base === undefined) return encodeMetadata(newMetadata(checked, { kind: 'full' }))
+      const [cost] = await summarizeChanges(view, [{ after: base.epoch, through: head.epoch }])
+      const metadata = newMetadata(checked, { kind: 'delta', baseVersion: formatVersion(base.version) })
+      return encodeMetadata({ ...metadata, ...cost })
+    }, pruneByPolicy)
     return formatVersion(sealed.version)
   }
 
@@ -406,7 +408,10 @@ async function pruneByPolicy(view: View, sealed: SnapshotRow): Promise<SnapshotS
   const policy = await readPolicy(view)
   if (policy === undefined) return undefined
   const all = [...(await listSnapshotRows(view)), sealed]
-  return { all, versions: removable(all, policy) }
+  const versions = removable(all, policy)
+  // Whatever a clock that was set back makes of its age: who asks for a snapshot gets one.
+  versions.delete(sealed.version)
+  return { all, versions }
 }
 
 function removable(all: readonly SnapshotRow[], policy: RetentionPolicy): Set<number> {
