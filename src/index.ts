@@ -32,7 +32,7 @@ export type {
 } from './persistence/persistence.ts'
 export type { Transaction } from './persistence/transaction.ts'
 export type { ExportOptions } from './persistence/transfer.ts'
-export type { Change } from './persistence/watch.ts'
+export type { Change, ChangeOf } from './persistence/watch.ts'
 export type {
   ChangedKey,
   CommitSummary,
@@ -49,6 +49,7 @@ export type {
   SnapshotComparison,
   SnapshotInfo,
   SnapshotOptions,
+  ValuesOf,
   VersionId,
 } from './snapshot/index.ts'
 export type { ExportSummary, TransferOptions, TransferProgress } from './transfer/transfer-options.ts'

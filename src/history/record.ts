@@ -2,7 +2,7 @@ import { crc32, deflateRawSync, inflateRawSync } from 'node:zlib'
 import { asBuffer, EMPTY_BYTES } from '../core/bytes.ts'
 import { DataIntegrityError } from '../core/errors.ts'
 import { decodeKey } from '../core/key.ts'
-import { decodeValue, type EncodedValue, encodedEqual } from '../core/value-codec.ts'
+import { decodeValue, type EncodedValue, encodedEqual, JSON_CODEC } from '../core/value-codec.ts'
 import { VarintReader, varintLength, writeVarint } from '../core/varint.ts'
 
 /**
@@ -67,6 +67,11 @@ export function toPayload(value: EncodedValue, compression: boolean): Payload {
 /** The payload as a live record should hold it: one from a chain is not deflated by itself. */
 export function compressPayload(payload: Payload, compression: boolean): Payload {
   return (payload.codec & DEFLATED) === 0 ? toPayload(payload as EncodedValue, compression) : payload
+}
+
+/** Whether the value is stored as JSON text, deflated or not. */
+export function isJsonPayload(codec: number): boolean {
+  return (codec & CODEC_MASK) === JSON_CODEC
 }
 
 /** The encoded value that a payload holds, inflated. Tombstones have none. */

@@ -7,17 +7,12 @@ export class AutoSnapshot {
 
   /**
    * @param interval In milliseconds.
-   * @param changed Whether anything was committed since the last snapshot.
+   * @param snapshot Takes a snapshot, if anything was committed since the last one.
    */
-  constructor(
-    interval: number,
-    changed: () => Promise<boolean>,
-    snapshot: () => Promise<unknown>,
-    logger: Logger,
-  ) {
+  constructor(interval: number, snapshot: () => Promise<void>, logger: Logger) {
     const tick = async (): Promise<void> => {
       try {
-        if (await changed()) await snapshot()
+        await snapshot()
       } catch (error) {
         logger.error({ err: error }, 'varve: an automatic snapshot failed')
       }

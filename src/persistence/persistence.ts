@@ -5,7 +5,6 @@ import { isPromiseLike } from '../core/maybe-promise.ts'
 import { abortSignal, callback, checkOptions, invalidOption } from '../core/options.ts'
 import { type EncodedValue, encodeValue } from '../core/value-codec.ts'
 import type { EngineStats } from '../engine/engine.ts'
-import { lastLoggedEpoch } from '../history/commit-log.ts'
 import type { History } from '../history/history.ts'
 import type { PackTotals } from '../history/packer.ts'
 import { decodePayload, type Payload, payloadsEqual, toPayload } from '../history/record.ts'
@@ -24,7 +23,7 @@ import {
   type SnapshotOptions,
   toSummary,
 } from '../snapshot/snapshot-manager.ts'
-import { type KeyOf, type ReadableState, StateReader } from '../snapshot/state-reader.ts'
+import { type KeyOf, type ReadableState, StateReader, type ValuesOf } from '../snapshot/state-reader.ts'
 import type { VersionId } from '../snapshot/version.ts'
 import type { ExportSummary, TransferOptions } from '../transfer/transfer-options.ts'
 import { AutoSnapshot } from './auto-snapshot.ts'
@@ -118,11 +117,9 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
     this.#reader = new StateReader<S>(history, () => 'head')
     this.#transactions = new Transactions(history, value => this.#encode(value))
     if (autoSnapshotInterval !== undefined) {
-      // Every snapshot opens an epoch, so that what was committed since the last one is in the open epoch.
-      const changed = (): Promise<boolean> =>
-        history.view(async (view, head) => (await lastLoggedEpoch(view)) === head.epoch)
-      const snapshot = (): Promise<VersionId> => this.#snapshots.createSnapshot({ description: 'automatic' })
-      this.#autoSnapshot = new AutoSnapshot(autoSnapshotInterval, changed, snapshot, logger)
+      const snapshot = (): Promise<void> =>
+        this.#snapshots.createSnapshotOfChanges({ description: 'automatic' })
+      this.#autoSnapshot = new AutoSnapshot(autoSnapshotInterval, snapshot, logger)
     }
   }
 
@@ -183,7 +180,7 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
    *
    * @throws {InvalidKeyError}
    */
-  getMany<K extends KeyOf<S>>(keys: readonly K[]): Promise<(S[K] | undefined)[]> {
+  getMany<const K extends readonly KeyOf<S>[]>(keys: K): Promise<ValuesOf<S, K>> {
     return this.#run('getMany', () => this.#reader.getMany(keys))
   }
 

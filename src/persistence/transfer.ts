@@ -12,7 +12,13 @@ import type { BulkSource } from '../history/bulk-commit.ts'
 import { deleteOthers } from '../history/delete-others.ts'
 import type { History } from '../history/history.ts'
 import type { PatchBuffer } from '../history/patch-buffer.ts'
-import { decodePayload, fromPayload, type ParsedRecord, type Payload } from '../history/record.ts'
+import {
+  decodePayload,
+  fromPayload,
+  isJsonPayload,
+  type ParsedRecord,
+  type Payload,
+} from '../history/record.ts'
 import { atomicWrite } from '../transfer/atomic-write.ts'
 import type { EntryReader, ExportedEntry, ImportedEntry } from '../transfer/entries.ts'
 import { readJsonDocument, writeJsonDocument } from '../transfer/json-document.ts'
@@ -139,7 +145,9 @@ export function importSource(
           const value = isTagged(reader.metadata)
             ? fromTypedJson(entry.value, { file: path, line: entry.line })
             : entry.value
-          return encode(value)
+          const payload = encode(value)
+          if (!isTagged(reader.metadata)) refuseInfinity(entry, payload)
+          return payload
         })
         await patch.relieve()
         progress.entries += batch.length
@@ -153,6 +161,35 @@ export function importSource(
       return found.map(target => target ?? { target: undefined })
     },
   }
+}
+
+/**
+ * A number that JSON writes but a double does not reach becomes Infinity when it is read. That would not be what the file
+ * says, nor could it be exported again.
+ */
+function refuseInfinity({ value }: ImportedEntry, { codec }: Payload): void {
+  // What JSON carries exactly has no Infinity in it.
+  if (isJsonPayload(codec)) return
+  const path = findInfinity(value, '$')
+  if (path !== undefined) {
+    throw new UnserializableValueError(
+      `The number at ${path} is too large: a double holds up to about 1.8e308.`,
+      path,
+    )
+  }
+}
+
+function findInfinity(value: unknown, path: string): string | undefined {
+  if (typeof value === 'number') return Number.isFinite(value) ? undefined : path
+  if (typeof value !== 'object' || value === null) return undefined
+  for (const [name, part] of Object.entries(value)) {
+    const found = findInfinity(
+      part,
+      Array.isArray(value) ? `${path}[${name}]` : `${path}[${JSON.stringify(name)}]`,
+    )
+    if (found !== undefined) return found
+  }
+  return undefined
 }
 
 /** Adds entries of a file to a patch. A key that the file gave before is an error of the file. */

@@ -13,15 +13,18 @@ import { inRange, type Range, toKeyRange } from '../snapshot/key-range.ts'
 import type { KeyOf } from '../snapshot/state-reader.ts'
 
 /** A committed change of one key. */
-export interface Change<S = Record<string, unknown>> {
-  readonly key: KeyOf<S>
+export type Change<S = Record<string, unknown>> = { [K in KeyOf<S>]: ChangeOf<S, K> }[KeyOf<S>]
+
+/** A committed change of the key `K`. */
+export interface ChangeOf<S, K extends KeyOf<S>> {
+  readonly key: K
   /** What the commit did to the key. */
   readonly type: 'added' | 'changed' | 'removed'
   /**
    * What the key holds as the change is delivered, which is at least as new as the commit; `undefined` if it is gone.
    * Who applies each change in turn therefore always ends up with the current state.
    */
-  readonly value: S[KeyOf<S>] | undefined
+  readonly value: S[K] | undefined
   /** The number of the commit: greater for later ones; the changes of one commit share it. */
   readonly sequence: number
 }
@@ -207,14 +210,16 @@ interface Position {
 
 function toChange<S>(
   key: Uint8Array,
-  type: Change['type'],
+  type: 'added' | 'changed' | 'removed',
   record: ParsedRecord | undefined,
   sequence: number,
 ): Change<S> {
-  return {
+  const change: ChangeOf<S, KeyOf<S>> = {
     key: decodeKey(key) as KeyOf<S>,
     type,
     value: record && (decodePayload(record) as S[KeyOf<S>]),
     sequence,
   }
+  // Each key's value is of that key's type, which the compiler cannot see.
+  return change as Change<S>
 }

@@ -13,5 +13,5 @@ export {
   SnapshotManager,
   type SnapshotOptions,
 } from './snapshot-manager.ts'
-export type { KeyOf, ReadableState } from './state-reader.ts'
+export type { KeyOf, ReadableState, ValuesOf } from './state-reader.ts'
 export type { VersionId } from './version.ts'

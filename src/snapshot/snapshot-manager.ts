@@ -6,9 +6,18 @@ import { encodeValue } from '../core/value-codec.ts'
 import type { Engine, View } from '../engine/engine.ts'
 import type { BulkSummary } from '../history/bulk-commit.ts'
 import { summarizeChanges } from '../history/change-list.ts'
+import { lastLoggedEpoch } from '../history/commit-log.ts'
+import type { Head } from '../history/head.ts'
 import { History, type HistoryOptions, type Moment, type SnapshotSelection } from '../history/history.ts'
 import { readVersions } from '../history/reader.ts'
-import { decodePayload, type ParsedRecord, payloadsEqual, TOMBSTONE, toPayload } from '../history/record.ts'
+import {
+  decodePayload,
+  type ParsedRecord,
+  type Payload,
+  payloadsEqual,
+  TOMBSTONE,
+  toPayload,
+} from '../history/record.ts'
 import {
   listSnapshotRows,
   newestSnapshot,
@@ -74,6 +83,9 @@ export interface CommitSummary {
 
 const POLICY_KEY = Buffer.from('retention')
 
+/** Thrown inside a commit to say that there is nothing to take a snapshot of. */
+const UNCHANGED = Symbol('unchanged')
+
 /**
  * The snapshots of a store: taking, naming, reading, comparing, restoring and dropping them.
  *
@@ -130,6 +142,29 @@ export class SnapshotManager<S = Record<string, unknown>> {
       pruneByPolicy,
     )
     return formatVersion(version)
+  }
+
+  /**
+   * Takes a snapshot if anything was committed since the last one.
+   *
+   * @internal
+   */
+  async createSnapshotOfChanges(options: SnapshotOptions): Promise<void> {
+    // Every snapshot opens an epoch, so that what was committed since the last one is in the open epoch.
+    const isChanged = async (view: View, head: Head): Promise<boolean> =>
+      (await lastLoggedEpoch(view)) === head.epoch
+    // A look without the write exclusion, which most of the time is all.
+    if (!(await this.#history.view(isChanged))) return
+    const checked = checkSnapshotOptions(options, SNAPSHOT_CHECKS, 'createSnapshotOfChanges()')
+    const metadata = async (view: View, head: Head): Promise<Payload> => {
+      if (!(await isChanged(view, head))) throw UNCHANGED
+      return encodeMetadata(newMetadata(checked, { kind: 'full' }))
+    }
+    try {
+      await this.#history.seal(metadata, pruneByPolicy)
+    } catch (error) {
+      if (error !== UNCHANGED) throw error
+    }
   }
 
   /**

@@ -8,6 +8,9 @@ import { type Range, toKeyRange } from './key-range.ts'
 /** The keys of a state type, as strings. */
 export type KeyOf<S> = keyof S & string
 
+/** The values of some keys, in their order: for a tuple of keys a tuple. */
+export type ValuesOf<S, K extends readonly KeyOf<S>[]> = { -readonly [I in keyof K]: S[K[I]] | undefined }
+
 /** Everything that can be read of a state, current or past. */
 export interface ReadableState<S = Record<string, unknown>> {
   /**
@@ -19,7 +22,7 @@ export interface ReadableState<S = Record<string, unknown>> {
   get<K extends KeyOf<S>>(key: K): Promise<S[K] | undefined>
   get<K extends KeyOf<S>, F>(key: K, fallback: F): Promise<S[K] | F>
   /** The values of keys, in their order; `undefined` where there is none. All of one moment. */
-  getMany<K extends KeyOf<S>>(keys: readonly K[]): Promise<(S[K] | undefined)[]>
+  getMany<const K extends readonly KeyOf<S>[]>(keys: K): Promise<ValuesOf<S, K>>
   /** Whether the key has a value. */
   has(key: KeyOf<S>): Promise<boolean>
   /** The keys of a range, in key order. */
@@ -56,14 +59,14 @@ export class StateReader<S = Record<string, unknown>> implements ReadableState<S
     return record === undefined ? fallback : (decodePayload(record) as S[K])
   }
 
-  async getMany<K extends KeyOf<S>>(keys: readonly K[]): Promise<(S[K] | undefined)[]> {
+  async getMany<const K extends readonly KeyOf<S>[]>(keys: K): Promise<ValuesOf<S, K>> {
     if (!Array.isArray(keys)) throw invalidOption('keys', 'an array of keys', keys)
     const encoded = keys.map(encodeKey)
     const moment = this.#moment()
     const records = await (moment === 'head'
       ? this.#history.getMany(encoded)
       : this.#history.getManyAt(moment, encoded))
-    return records.map(record => record && (decodePayload(record) as S[K]))
+    return records.map(record => record && decodePayload(record)) as ValuesOf<S, K>
   }
 
   async has(key: KeyOf<S>): Promise<boolean> {

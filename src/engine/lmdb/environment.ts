@@ -67,13 +67,17 @@ export function openCurrentEnvironment(store: StoreFolder, atLeast = 0): Environ
     let generation = atLeast
     for (;;) {
       generation = Math.max(generation, readCurrentGeneration(path))
-      // LMDB would create what is not there.
-      const present = generation === 0 || existsSync(join(generationFolder(path, generation), DATA_FILE))
-      const environment = present ? openEnvironment(store, generation) : undefined
-      // A file is removed only after CURRENT has gone past it. If it has not, this one was not removed before it was
+      let environment: Environment | undefined
+      let failure: unknown
+      try {
+        environment = openEnvironment(store, generation)
+      } catch (error) {
+        failure = error
+      }
+      // A generation is removed only after CURRENT has gone past it. If it has not, this one was whole when it was
       // opened.
       if (readCurrentGeneration(path) <= generation) {
-        if (environment === undefined) throw missingGeneration(path, generation)
+        if (environment === undefined) throw failure
         const next = environment.movedTo()
         if (next === undefined) return environment
         generation = next
@@ -85,9 +89,11 @@ export function openCurrentEnvironment(store: StoreFolder, atLeast = 0): Environ
   }
 }
 
-function missingGeneration(path: string, generation: number): EngineError {
+/** LMDB would create what is not there. */
+function assertPresent(path: string, generation: number): void {
   const folder = generationFolder(path, generation)
-  return new EngineError(
+  if (generation === 0 || existsSync(join(folder, DATA_FILE))) return
+  throw new EngineError(
     `Cannot open the store in ${JSON.stringify(path)}: it has moved to ${JSON.stringify(folder)}, where there is no ` +
       `${DATA_FILE}. Restore that folder from a backup, together with the others.`,
   )
@@ -98,6 +104,7 @@ function openEnvironment(store: StoreFolder, generation: number): Environment {
   const folder = generationFolder(path, generation)
   const opened: { close(): Promise<void> }[] = []
   try {
+    assertPresent(path, generation)
     let writer: Writer | undefined
     if (writable) {
       const root = openRoot(lmdb, folder, { readOnly: false })
