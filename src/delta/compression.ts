@@ -40,7 +40,7 @@ const BROTLI_QUALITY = 6
 const HUGE = 1 << 24
 const BROTLI_QUALITY_HUGE = 5
 /** Output is taken in pieces of at most this size, so a false declared length takes no memory by itself. */
-const MAX_CHUNK = 1 << 24
+const MAX_CHUNK = 1 << 22
 
 /** Compresses `bytes`, or leaves them as they are where that would not make them shorter. */
 export function compressBytes(bytes: Uint8Array, dictionary?: Uint8Array): Compressed {
