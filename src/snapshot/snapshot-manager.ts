@@ -176,6 +176,8 @@ export class SnapshotManager<S = Record<string, unknown>> {
   async createDeltaSnapshot(options: DeltaSnapshotOptions = {}): Promise<VersionId> {
     const checked = checkSnapshotOptions<DeltaSnapshotOptions>(options, DELTA_CHECKS, 'createDeltaSnapshot()')
     const wanted = checked.baseVersion === undefined ? undefined : parseVersion(checked.baseVersion)
+    // A base that is not there is refused before anything is asked of the engine's writers.
+    if (wanted !== undefined) await this.#history.snapshot(wanted)
     const sealed = await this.#history.seal(async (view, head) => {
       // In the commit that seals: the base cannot be dropped, nor the state change, between measuring and sealing.
       const base = wanted === undefined ? await newestSnapshot(view) : await requireSnapshot(view, wanted)
