@@ -1,0 +1,16 @@
+// @ts-check
+/**
+ * The figures of varve's main job, one benchmark after another, each in a process of its own.
+ *
+ *     node main.js [--quick]
+ */
+import { spawnSync } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+
+const BENCHMARKS = ['snapshot-cost.js', 'compare-restore.js', 'transfer-memory.js', 'replay-check.js']
+
+for (const name of BENCHMARKS) {
+  const script = fileURLToPath(new URL(name, import.meta.url))
+  const { status } = spawnSync(process.execPath, [script, ...process.argv.slice(2)], { stdio: 'inherit' })
+  if (status !== 0) process.exitCode = 1
+}
