@@ -187,6 +187,23 @@ describe.each(ENGINES)('transactions, on %s', name => {
     expect(await state.size()).toBe(13)
   })
 
+  it('do not wait for themselves where nested ones meet conflicts too', async () => {
+    const state = await openNew(name)
+    /** A transaction whose first run meets a conflict. */
+    const add = (key: string, within?: () => Promise<unknown>): Promise<void> => {
+      let runs = 0
+      return state.transaction(async t => {
+        const n = (await t.get(key, 0)) as number
+        await within?.()
+        if (++runs === 1) await state.set(key, n + 100)
+        t.set(key, n + 1)
+      })
+    }
+    await add('outer', () => add('inner'))
+    // The inner one has happened in each run of the outer one, the first included.
+    expect(await state.load()).toEqual({ outer: 101, inner: 202 })
+  })
+
   it('give up after many runs that all met a conflict', async () => {
     const random = vi.spyOn(Math, 'random').mockReturnValue(0)
     onTestFinished(() => random.mockRestore())

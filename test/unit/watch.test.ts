@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { setTimeout as delay } from 'node:timers/promises'
-import { describe, expect, it } from 'vitest'
+import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import type { Change } from '../../src/index.ts'
 import { startProcess, startWorker } from '../support/peers.ts'
 import { ENGINES, newPlace, openNew, take, temporaryFolder, toArray } from '../support/stores.ts'
@@ -124,6 +124,19 @@ describe.each(ENGINES)('watching, on %s', name => {
     await another.set(done, true)
     await following
     expect(Object.fromEntries(copy)).toEqual(expected)
+  })
+
+  it('tells of what this process does at once, without looking every now and then', async () => {
+    const state = await openNew(name)
+    vi.useFakeTimers({ toFake: ['setTimeout'] })
+    onTestFinished(() => void vi.useRealTimers())
+    const changes = state.watch()
+    for (let i = 0; i < 3; i++) {
+      const waiting = changes.next()
+      await nextTurn()
+      await state.set('a', i)
+      expect((await waiting).value).toMatchObject({ key: 'a', value: i })
+    }
   })
 
   it('looks at a range only, and ends at its limit', async () => {
