@@ -77,6 +77,8 @@ export class Committer {
   readonly #options: CommitterOptions
   readonly #queue: (QueuedMutation | QueuedExclusive)[] = []
   readonly #outcomes = new Map<number, OperationCounts>()
+  /** Counts what callers asked for, by which background work tells whether it should hold back. */
+  activity = 0
   #draining: Promise<void> | undefined
   #closed = false
 
@@ -88,6 +90,7 @@ export class Committer {
   mutate<T>(mutation: Mutation<T>): Promise<Committed<T>> {
     return new Promise((resolve, reject) => {
       if (this.#closed) throw new StoreClosedError()
+      this.activity++
       this.#queue.push({
         mutation,
         operation: this.ids.next(),

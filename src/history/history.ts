@@ -274,6 +274,7 @@ export class History {
     metadata: Payload | ((view: View, head: Head) => Promise<Payload>),
     prune?: PruneRule,
   ): Promise<SnapshotRow> {
+    this.#committer.activity++
     return this.#committer.exclusive(async (view, batch, head) => {
       const snapshot: SnapshotRow = {
         version: head.nextVersion,

@@ -31,6 +31,8 @@ const MAX_UNFOLDED_ENTRIES = 8192
 const FEW_LOG_ENTRIES = 16
 /** Up to which epoch the change lists are packed. */
 const PACKED_LISTS_KEY = Buffer.from('packed-lists')
+/** Between two pieces of work while callers are writing, in milliseconds. */
+const PAUSE = 25
 /** Log rows trimmed in one commit. */
 const TRIM_ROWS = 2000
 
@@ -49,6 +51,9 @@ export class Maintenance {
   readonly #packer: Packer
   #running: Promise<void> | undefined
   #again = false
+  /** Calls that wait for the work to be done: then there is no holding back. */
+  #finishing = 0
+  #endPause: () => void = () => undefined
   #closed = false
 
   constructor(engine: Engine, committer: Committer, logger: Logger, limits: HistoryLimits, packer: Packer) {
@@ -75,8 +80,14 @@ export class Maintenance {
 
   /** Resolves when nothing is left to do. Rejects with what keeps the work from being done. */
   async finish(signal?: AbortSignal): Promise<void> {
-    await this.#running
-    while (!this.#closed && (await this.#step())) signal?.throwIfAborted()
+    this.#finishing++
+    this.#endPause()
+    try {
+      await this.#running
+      while (!this.#closed && (await this.#step())) signal?.throwIfAborted()
+    } finally {
+      this.#finishing--
+    }
   }
 
   /** Leaves no more of the log and of the change lists than must be: for `compact()`. */
@@ -93,6 +104,7 @@ export class Maintenance {
   /** Stops after the step under way. */
   async close(): Promise<void> {
     this.#closed = true
+    this.#endPause()
     await this.#running
   }
 
@@ -101,7 +113,12 @@ export class Maintenance {
       this.#again = false
       try {
         // Callers' commits queue in between: a step is one commit, and a turn of the event loop follows.
-        while (!this.#closed && (await this.#step())) await nextTurn()
+        let activity = this.#committer.activity
+        while (!this.#closed && (await this.#step())) {
+          if (this.#committer.activity === activity || this.#finishing > 0) await nextTurn()
+          else await this.#pause()
+          activity = this.#committer.activity
+        }
       } catch (error) {
         if (error instanceof StoreClosedError) return
         this.#logger.warn(
@@ -111,6 +128,18 @@ export class Maintenance {
         return
       }
     }
+  }
+
+  /** Holds back while callers are writing: few of their commits are to wait for one of the background's. */
+  #pause(): Promise<void> {
+    return new Promise(resolve => {
+      const timer = setTimeout(resolve, PAUSE)
+      timer.unref()
+      this.#endPause = () => {
+        clearTimeout(timer)
+        resolve()
+      }
+    })
   }
 
   /** Does one small piece of work. Returns whether there may be more. */

@@ -107,7 +107,7 @@ export async function removeStagedRows(view: View, batch: Batch, stage: StageId)
   const page = await view.scan('staged', {
     gte: counterKey(stage),
     lt: counterKey(stage + 1),
-    limit: 5000,
+    limit: 1000,
     keysOnly: true,
   })
   for (const row of page.rows) batch.delete('staged', row.key)
