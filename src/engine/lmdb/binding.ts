@@ -22,7 +22,12 @@ interface NativeTransaction extends Transaction {
 
 /** An open environment, as one of its handles. */
 export type Root = RootDatabase<Uint8Array, Uint8Array> & {
-  readonly env: unknown
+  readonly env: {
+    /** The number of the write transaction that is under way. */
+    getWriteTxnId(): number
+    /** `lastTxnId` is the number of the newest commit, as the data file has it. */
+    info(): { readonly lastTxnId: number }
+  }
   /** Flushes the file, in another thread. */
   sync(done: (error: Error | null | undefined) => void): void
 }
@@ -133,6 +138,17 @@ function openTable(root: Root, table: keyof TableHandles): TableHandle {
       'by this library, or by an older version. Open it once where it can be written.',
     { code: 'ENGINE_NOT_WRITABLE' },
   )
+}
+
+/**
+ * Inside a write transaction: whether it starts from the newest commit. It must not be committed if it does not.
+ *
+ * LMDB keeps the number of the newest commit in the lock file. Whoever opens the files sets it to what the data file
+ * said a moment before, without a lock: if somebody commits in that moment, their commit is forgotten, and the next
+ * one would overwrite it. Opening the files again sets it right.
+ */
+export function startsFromNewest({ env }: Root): boolean {
+  return env.getWriteTxnId() === env.info().lastTxnId + 1
 }
 
 /** Begins a read transaction of its own on a handle: not lmdb-js's, which is shared and ends by a timer. */

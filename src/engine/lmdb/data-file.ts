@@ -24,8 +24,7 @@ export async function prepareFolder(path: string): Promise<PreparedFolder> {
   try {
     await mkdir(path, { recursive: true })
     const folder = await realpath(path)
-    const current = generationFolder(folder, readCurrentGeneration(folder))
-    const exists = await assertDataFile(current)
+    const { current, exists } = await findDataFile(folder)
     try {
       await access(folder, constants.W_OK)
       for (const file of ['', DATA_FILE, LOCK_FILE])
@@ -49,18 +48,28 @@ export async function lengthOfFiles(folder: string): Promise<number> {
   return lengths.reduce<number>((sum, length) => sum + (length ?? 0), 0)
 }
 
-/** Whether there is a data file. Throws if it cannot be one of LMDB's. */
-async function assertDataFile(folder: string): Promise<boolean> {
-  const problem = (): Promise<string | undefined> => problemOf(join(folder, DATA_FILE))
-  let found = await problem()
-  if (found !== undefined && found !== ABSENT) {
-    // Another process may be creating the file right now.
-    await delay(CREATION_MS)
-    found = await problem()
+/**
+ * The folder of the current generation, and whether there is a data file in it.
+ *
+ * @throws EngineError if it cannot be one of LMDB's
+ */
+async function findDataFile(store: string): Promise<{ readonly current: string; readonly exists: boolean }> {
+  let previous: number | undefined
+  for (;;) {
+    const generation = readCurrentGeneration(store)
+    const current = generationFolder(store, generation)
+    const problem = await problemOf(join(current, DATA_FILE))
+    if (problem === undefined) return { current, exists: true }
+    if (generation === previous) {
+      if (problem === ABSENT) return { current, exists: false }
+      throw new EngineError(
+        `Cannot open the store in ${JSON.stringify(current)}: ${DATA_FILE} in it ${problem}.`,
+      )
+    }
+    previous = generation
+    // Another process may be creating the file right now, or may have moved the store.
+    if (problem !== ABSENT) await delay(CREATION_MS)
   }
-  if (found === ABSENT) return false
-  if (found === undefined) return true
-  throw new EngineError(`Cannot open the store in ${JSON.stringify(folder)}: ${DATA_FILE} in it ${found}.`)
 }
 
 const ABSENT = 'is absent'

@@ -17,7 +17,7 @@ import {
 import { lengthOfFiles } from './data-file.ts'
 import { toEngineError } from './errors.ts'
 import { DATA_FILE, generationFolder, readCurrentGeneration } from './generation.ts'
-import { createWriter, type Writer } from './writer.ts'
+import { openWriter, type Writer } from './writer.ts'
 
 /**
  * An open LMDB environment: one generation of a store.
@@ -107,9 +107,8 @@ function openEnvironment(store: StoreFolder, generation: number): Environment {
     assertPresent(path, generation)
     let writer: Writer | undefined
     if (writable) {
-      const root = openRoot(lmdb, folder, { readOnly: false })
-      opened.unshift(root)
-      writer = createWriter(root, path)
+      writer = openWriter(lmdb, folder, path)
+      opened.unshift(writer)
     }
     const root = openRoot(lmdb, folder, { readOnly: true })
     opened.unshift(root)

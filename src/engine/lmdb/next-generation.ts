@@ -1,11 +1,10 @@
 import { mkdir } from 'node:fs/promises'
 import type { View } from '../engine.ts'
-import { openRoot } from './binding.ts'
 import { copyTables } from './copy-tables.ts'
 import type { StoreFolder } from './environment.ts'
 import { toEngineError } from './errors.ts'
 import { flushFolder, generationFolder, removeGeneration } from './generation.ts'
-import { createWriter } from './writer.ts'
+import { openWriter } from './writer.ts'
 
 /**
  * Makes a new generation of what a view shows: whole and on disk once it resolves, gone again if it fails. To be
@@ -22,11 +21,11 @@ export async function createNextGeneration(
     // What a process that died has left.
     await removeGeneration(path, generation)
     await mkdir(folder)
-    const root = openRoot(lmdb, folder, { readOnly: false })
+    const writer = openWriter(lmdb, folder, path)
     try {
-      await copyTables(source, createWriter(root, path), signal)
+      await copyTables(source, writer, signal)
     } finally {
-      await root.close()
+      await writer.close()
     }
     await flushFolder(folder)
     await flushFolder(path)

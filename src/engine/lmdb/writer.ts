@@ -1,5 +1,7 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import { EngineError } from '../../core/errors.ts'
 import { isPromiseLike, type MaybePromise, whenReady } from '../../core/maybe-promise.ts'
-import { openTables, type Root, type TableHandles } from './binding.ts'
+import { type Lmdb, openRoot, openTables, type Root, startsFromNewest, type TableHandles } from './binding.ts'
 import { toEngineError } from './errors.ts'
 
 /** The writing side of an environment. */
@@ -22,42 +24,70 @@ interface CommitFailure {
   readonly commitError?: Promise<never>
 }
 
-/** Takes over a handle that is not read-only. */
-export function createWriter(root: Root, path: string): Writer {
+/** How long, in milliseconds, whoever has set back the number of the newest commit is given to set it right. */
+const REPAIR_MS = 5000
+
+/** What a transaction comes to that must not be committed: see {@link startsFromNewest}. */
+const OUTDATED = Symbol('outdated')
+
+/**
+ * Takes over a handle that is not read-only. Answers `undefined` where the files have to be opened again: see
+ * {@link startsFromNewest}. The handle is not closed then.
+ */
+function createWriter(root: Root, path: string): Writer | undefined {
   // One transaction for all tables; outside of one, each would take its own.
-  const tables = root.transactionSync(() => openTables(root))
+  const tables = root.transactionSync(() => (startsFromNewest(root) ? openTables(root) : undefined))
+  if (tables === undefined) return undefined
+
+  async function attempt<T>(build: () => MaybePromise<T>, apply: () => void): Promise<T | typeof OUTDATED> {
+    let applyFailure: { readonly error: unknown } | undefined
+    // lmdb-js does not roll back for a callback that throws. It need not: `build` writes nothing, and after a write
+    // that fails LMDB refuses to commit. (Its childTransaction would roll back, but ends the process if that or the
+    // commit fails.)
+    const transaction = root.transaction(() => {
+      disownCommit(root)
+      if (!startsFromNewest(root)) return OUTDATED
+      return whenReady(build(), value => {
+        try {
+          apply()
+        } catch (error) {
+          applyFailure = { error }
+          throw error
+        }
+        return value
+      })
+    })
+    return transaction.catch(async (error: unknown) => {
+      const commitError = (error as CommitFailure | undefined)?.commitError
+      if (!isPromiseLike(commitError)) throw applyFailure ? toEngineError(error, 'write to', path) : error
+      const reason = await commitError.catch((reason: unknown) => reason)
+      throw toEngineError(applyFailure ? applyFailure.error : reason, 'write to', path)
+    })
+  }
+
   return {
     tables,
 
     async transact(build, apply, flush) {
-      let applyFailure: { readonly error: unknown } | undefined
-      // lmdb-js does not roll back for a callback that throws. It need not: `build` writes nothing, and after a write
-      // that fails LMDB refuses to commit. (Its childTransaction would roll back, but ends the process if that or the
-      // commit fails.)
-      const transaction = root.transaction(() => {
-        disownCommit(root)
-        return whenReady(build(), value => {
-          try {
-            apply()
-          } catch (error) {
-            applyFailure = { error }
-            throw error
-          }
-          return value
-        })
-      })
-      const value = await transaction.catch(async (error: unknown) => {
-        const commitError = (error as CommitFailure | undefined)?.commitError
-        if (!isPromiseLike(commitError)) throw applyFailure ? toEngineError(error, 'write to', path) : error
-        const reason = await commitError.catch((reason: unknown) => reason)
-        throw toEngineError(applyFailure ? applyFailure.error : reason, 'write to', path)
-      })
+      let value = await attempt(build, apply)
+      for (const begun = performance.now(); value === OUTDATED; value = await attempt(build, apply)) {
+        if (performance.now() > begun + REPAIR_MS) throw outdated(path)
+        await delay(1)
+      }
       if (flush) await sync(root, path)
       return value
     },
 
     close: () => root.close(),
   }
+}
+
+/** What is thrown where nobody sets the number of the newest commit right. */
+function outdated(path: string): EngineError {
+  return new EngineError(
+    `Cannot write to the store in ${JSON.stringify(path)}: a process has died while it opened the store, and has left ` +
+      'its lock file outdated. Nothing is lost; close the store in all processes and open it again.',
+  )
 }
 
 /**
@@ -77,4 +107,25 @@ function sync(root: Root, path: string): Promise<void> {
       else resolve()
     })
   })
+}
+
+/** Opens a folder for writing: waits for LMDB's write lock, and blocks the thread meanwhile. */
+export function openWriter(lmdb: Lmdb, folder: string, path: string): Writer {
+  for (const begun = performance.now(); ; ) {
+    const root = openRoot(lmdb, folder, { readOnly: false })
+    let writer: Writer | undefined
+    try {
+      writer = createWriter(root, path)
+      if (writer !== undefined) return writer
+      if (performance.now() > begun + REPAIR_MS) throw outdated(path)
+    } finally {
+      if (writer === undefined) root.close().catch(ignore)
+    }
+    sleep(1)
+  }
+}
+
+/** Blocks the thread for some milliseconds. */
+function sleep(milliseconds: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds)
 }
