@@ -38,8 +38,15 @@ export type TableHandles = Readonly<Record<Table | 'engine', TableHandle>>
 
 /** What is loaded of the lmdb package. */
 export interface Lmdb {
-  open(options: RootDatabaseOptionsWithPath): Root
+  open(options: RootOptions): Root
   readonly nativeAddon: NativeAddon
+}
+
+interface RootOptions extends RootDatabaseOptionsWithPath {
+  /** In pages: with more free ones in memory, no more are looked up; a large value is then put at the end of the file. */
+  readonly maxFreeSpaceToLoad: number
+  /** In pages: with more free ones in memory, a commit lets go of the list, and the next one begins another. */
+  readonly maxFreeSpaceToRetain: number
 }
 
 /** A read transaction, and the options that make a read of lmdb-js use it. */
@@ -53,6 +60,13 @@ const READ_ONLY = 0x20000
 
 /** Slots in the table of readers, which all processes share; each is 64 bytes of the lock file. */
 const MAX_READERS = 1024
+
+/**
+ * Free pages that LMDB keeps in memory. It writes the list again with each commit: with lmdb-js's own limits (50,000 to
+ * load, 75,000 to retain) each commit after a load of a million keys in random order took 24 to 36 ms instead of one.
+ * Fewer pages to choose from make files of mixed values 0 to 2 % larger.
+ */
+const MAX_FREE_PAGES = 2000
 
 /**
  * Copies each value out of lmdb-js's buffer, or out of LMDB's map, into bytes of its own. Node's pool of small buffers
@@ -119,6 +133,8 @@ export function openRoot(lmdb: Lmdb, path: string, { readOnly }: { readonly read
     // One flush a commit instead of two. The data is on disk before the meta page that points to it is written, so a
     // loss of power leaves a whole state: at worst that before the last commit. `flush` asks for the second one.
     noMetaSync: true,
+    maxFreeSpaceToLoad: MAX_FREE_PAGES,
+    maxFreeSpaceToRetain: MAX_FREE_PAGES,
     maxDbs: 12,
     maxReaders: MAX_READERS,
     ...TABLE_OPTIONS,
