@@ -62,11 +62,23 @@ export class VarintReader {
   /** The next `length` bytes, as a view of the same memory. */
   take(length: number): Uint8Array {
     const start = this.offset
-    if (length > this.end - start) {
+    this.skip(length)
+    return this.bytes.subarray(start, this.offset)
+  }
+
+  /** Moves past the next `length` bytes. */
+  skip(length: number): void {
+    if (length > this.end - this.offset) {
       throw new DataIntegrityError('A stored record ends before its declared length; it is damaged.')
     }
-    this.offset = start + length
-    return this.bytes.subarray(start, this.offset)
+    this.offset += length
+  }
+
+  /** Copies the next `length` bytes, a few, to where there is room for them. */
+  copy(target: Uint8Array, offset: number, length: number): void {
+    const start = this.offset
+    this.skip(length)
+    for (let i = 0; i < length; i++) target[offset + i] = this.bytes[start + i] as number
   }
 
   get done(): boolean {

@@ -146,6 +146,11 @@ export interface Engine {
   subscribe?(listener: () => void): () => void
   /** Gives file space back to the system where the engine can. */
   compact?(options?: { readonly signal?: AbortSignal | undefined }): Promise<void>
+  /**
+   * Lets go of memory that the engine keeps for what was read and written lately, unless somebody is using it: open
+   * views, for instance. Long work calls it every now and then.
+   */
+  trim?(): MaybePromise<void>
   /** Waits for commits under way, then releases everything that `open` took. */
   close(): Promise<void>
 }

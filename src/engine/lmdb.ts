@@ -47,6 +47,7 @@ export function lmdb(path: string): Engine {
     commit: async (build, options) => opened.get().store.commit(build, options?.flush === true),
     stats: async () => opened.get().store.stats(),
     compact: async options => opened.get().store.compact(options?.signal),
+    trim: async () => opened.get().store.trim(),
     storedBytes,
   }
 }

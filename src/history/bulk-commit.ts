@@ -7,6 +7,7 @@ import type { Committer, OperationCounts as Counts } from './committer.ts'
 import { Draft } from './draft.ts'
 import { decodeHead, HEAD_KEY, type Head } from './head.ts'
 import type { HistoryLimits } from './limits.ts'
+import { MemoryRelief } from './memory-relief.ts'
 import { PatchBuffer } from './patch-buffer.ts'
 import {
   encodeRecord,
@@ -29,10 +30,10 @@ import {
   putStaged,
   readLastBulk,
   readPending,
-  readStaged,
   toCursor,
   touchStage,
 } from './stage.ts'
+import { StageReader } from './stage-reader.ts'
 
 /**
  * Commits of any size: `save`, `clear`, restore and import.
@@ -131,11 +132,14 @@ async function prepareAndDecide(
       })
       if (patch.stage === undefined)
         return commitPatch(view, batch, head, committer, operation, [...patch.rows, ...updates])
-      for (const { key, target } of updates) putStaged(batch, patch.stage, key, target)
+      // The last run: what others wrote meanwhile wins over what was gathered before.
+      const run = { stage: patch.stage, run: patch.runs }
+      for (const { key, target } of updates) putStaged(batch, run, key, target)
       touchStage(batch, patch.stage, Date.now())
       putPending(batch, {
         kind: goal.kind,
         stage: patch.stage,
+        runs: patch.runs + 1,
         writer: committer.ids.writer,
         operation,
         since: head.sequence,
@@ -154,7 +158,7 @@ async function prepareAndDecide(
     if (decision.kind === 'done') return { operationId, ...decision.counts }
     if (decision.kind === 'lost') return undefined
     if (decision.kind === 'pending') {
-      await rollForward(committer, limits)
+      await rollForward(engine, committer, limits)
       return { operationId, ...(await outcome(engine, committer, operation)) }
     }
     await catchUp(engine, source, patch, since, decision.sequence)
@@ -176,7 +180,7 @@ async function settledSequence(engine: Engine, committer: Committer, limits: His
   for (;;) {
     const head = decodeHead(await engine.get('meta', HEAD_KEY))
     if (head.pending === 0) return head.sequence
-    await rollForward(committer, limits)
+    await rollForward(engine, committer, limits)
   }
 }
 
@@ -272,34 +276,69 @@ function countsOf({ set, deleted, size }: FinishedCommit): Counts {
 }
 
 /** Finishes the pending large commit, whoever decided it. Returns at once if there is none. */
-export async function rollForward(committer: Committer, limits: HistoryLimits): Promise<void> {
+export async function rollForward(
+  engine: Engine,
+  committer: Committer,
+  limits: HistoryLimits,
+): Promise<void> {
+  const relief = new MemoryRelief(engine)
+  const stage = new StagePosition()
   for (;;) {
     const step = await committer.exclusive(
-      (view, batch, head) => rollForwardStep(view, batch, head, limits),
+      (view, batch, head) => rollForwardStep(view, batch, head, stage, limits),
       { evenIfPending: true },
     )
-    if (step === 'more') continue
-    if (step !== 'none' && step.writer === committer.ids.writer) {
-      committer.keepOutcome(step.operation, countsOf(step))
+    if (step === 'none') return
+    if ('rows' in step) {
+      // Each row is read from the stage, and written where it belongs.
+      await relief.worked(2 * step.rows, 2 * step.bytes)
+      continue
     }
+    if (step.writer === committer.ids.writer) committer.keepOutcome(step.operation, countsOf(step))
     return
   }
+}
+
+/** Where a stage is read on, from one step to the next. */
+class StagePosition {
+  #reader: StageReader | undefined
+  #cursor: string | undefined
+
+  /** The reader of the last step, if nobody else has made one since and that one was committed. */
+  readerOf(pending: PendingCommit): StageReader {
+    const { stage, runs, cursor } = pending
+    if (this.#reader?.stage === stage && this.#cursor === cursor) return this.#reader
+    this.#reader = new StageReader(stage, runs, cursorKey(pending))
+    return this.#reader
+  }
+
+  moveTo(cursor: string): void {
+    this.#cursor = cursor
+  }
+}
+
+interface Progress {
+  readonly rows: number
+  readonly bytes: number
 }
 
 async function rollForwardStep(
   view: View,
   batch: Batch,
   head: Head,
+  stage: StagePosition,
   limits: HistoryLimits,
-): Promise<{ value: 'none' | 'more' | FinishedCommit; head?: Head }> {
+): Promise<{ value: 'none' | Progress | FinishedCommit; head?: Head }> {
   if (head.pending === 0) return { value: 'none' }
   const pending = await readPending(view)
-  const { rows } = await readStaged(view, pending.stage, cursorKey(pending), limits.stageRows)
+  const rows = await stage.readerOf(pending).rows(view, limits.stageRows, limits.stageBytes)
   const last = rows.at(-1)
   if (last === undefined) {
     const finished: FinishedCommit = { ...pending, size: head.size + pending.growth }
     return { value: finished, head: publish(batch, head, finished) }
   }
+  const cursor = toCursor(last.key)
+  stage.moveTo(cursor)
 
   const live = await view.getMany(
     'live',
@@ -311,7 +350,7 @@ async function rollForwardStep(
   }
   putPending(batch, {
     ...pending,
-    cursor: toCursor(last.key),
+    cursor,
     growth: pending.growth + step.growth,
     set: pending.set + step.set,
     deleted: pending.deleted + step.deleted,
@@ -332,7 +371,8 @@ async function rollForwardStep(
       appendLogEntry(batch, ++sequence, head.epoch + 2, author, touched)
     }
   }
-  return { value: 'more', head: { ...head, sequence } }
+  const bytes = rows.reduce((sum, row) => sum + row.target.bytes.byteLength, 0)
+  return { value: { rows: rows.length, bytes }, head: { ...head, sequence } }
 }
 
 /** Ends a pending commit: opens the epoch in which its rows were written, or the one after the snapshot made of them. */

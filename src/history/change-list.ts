@@ -3,7 +3,7 @@ import { asBuffer, bytesEqual, fromByteString, toByteString } from '../core/byte
 import { DataIntegrityError } from '../core/errors.ts'
 import { counterAt, counterTupleKey } from '../core/key.ts'
 import { MAX_VARINT_BYTES, VarintReader, writeVarint } from '../core/varint.ts'
-import type { Batch, Row, ScanRange, View } from '../engine/engine.ts'
+import { type Batch, MAX_KEY_BYTES, type Row, type ScanRange, type View } from '../engine/engine.ts'
 import { readLog } from './commit-log.ts'
 import { decodeHead, HEAD_KEY } from './head.ts'
 
@@ -54,7 +54,7 @@ const EPOCH_AND_RUN_BYTES = 12
 const MAX_COUNTER = 2 ** 48 - 1
 
 /** How many distinct keys a pass returns at most; it holds twice as many at a time. */
-const MAX_PAGE_KEYS = 100_000
+const MAX_PAGE_KEYS = 25_000
 
 /** Adds a run to `epoch`. `changes` must not be empty. */
 export async function appendRun(
@@ -132,15 +132,28 @@ interface ListVisitor {
 function readList(reader: VarintReader, epoch: number, visitor: ListVisitor): void {
   const count = reader.next()
   const wanted = visitor.list(epoch, count, reader.next())
-  let key = ''
+  let length = 0
   for (let i = 0; i < count; i++) {
     const shared = reader.next()
-    const rest = reader.take(reader.next())
-    if (!wanted) continue
-    key = shared === 0 ? toByteString(rest) : key.slice(0, shared) + toByteString(rest)
-    visitor.key(epoch, key)
+    const rest = reader.next()
+    if (!wanted) {
+      reader.skip(rest)
+      continue
+    }
+    if (shared > length || shared + rest > keyBytes.byteLength) {
+      throw new DataIntegrityError(`A change list of epoch ${epoch} is damaged.`)
+    }
+    reader.copy(keyBytes, shared, rest)
+    length = shared + rest
+    visitor.key(epoch, keyBytes.toString('latin1', 0, length))
   }
 }
+
+/**
+ * The key that is being read. Not a string that grows out of the one before it: V8 keeps what strings are made of, and one
+ * key would keep all those before it in memory.
+ */
+const keyBytes = Buffer.allocUnsafeSlow(MAX_KEY_BYTES)
 
 /** Reads the lists of a row, of one epoch or of several. */
 function readRow(row: Row, visitor: ListVisitor): void {
@@ -202,8 +215,21 @@ export function checkChangeRow(row: Row): void {
   readRow(row, { list: () => true, key: () => undefined })
 }
 
+/** Rows read at a time where some of them may be leapt over. */
+const LEAP_ROWS = 32
+
+/** The keys that are wanted of lists: rows that can have none are not read. `upTo` may fall as rows are read. */
+interface KeyWindow {
+  readonly above: string
+  readonly upTo: string | undefined
+}
+
 /** The rows that may hold lists of a range, in order of their epochs, in pages. */
-async function* rowsOf(view: View, range: EpochRange): AsyncGenerator<readonly Row[], void, undefined> {
+async function* rowsOf(
+  view: View,
+  range: EpochRange,
+  window?: KeyWindow,
+): AsyncGenerator<readonly Row[], void, undefined> {
   const start = counterTupleKey(range.after + 1)
   // A packed row stands under its first epoch, which may lie before the range.
   const before = await view.seek('changes', { key: start, min: counterTupleKey(0) })
@@ -211,12 +237,28 @@ async function* rowsOf(view: View, range: EpochRange): AsyncGenerator<readonly R
   let bound: ScanRange = { gte: start }
   const lt = counterTupleKey(range.through + 1)
   for (;;) {
-    const page = await view.scan('changes', { ...bound, lt })
+    const page = await view.scan('changes', { ...bound, lt, ...(window && { limit: LEAP_ROWS }) })
     if (page.rows.length > 0) yield page.rows
     const last = page.rows.at(-1)
     if (!page.more || last === undefined) return
-    bound = { gt: last.key }
+    bound = (window && (await leap(view, last, window))) ?? { gt: last.key }
   }
+}
+
+/** Where to go on after a row of a long run, if what follows it is not in the window. */
+async function leap(view: View, row: Row, { above, upTo }: KeyWindow): Promise<ScanRange | undefined> {
+  if (row.value[0] === PACKED) return undefined
+  const first = firstKeyOf(row)
+  const epoch = counterAt(row.key)
+  const run = counterAt(row.key, 1)
+  if (upTo !== undefined && first > upTo) return { gte: counterTupleKey(epoch, run + 1) }
+  if (first >= above) return undefined
+  const prefix = row.key.subarray(0, EPOCH_AND_RUN_BYTES)
+  const floor = await view.seek('changes', {
+    key: Buffer.concat([prefix, fromByteString(above)]),
+    min: row.key,
+  })
+  return floor === undefined || bytesEqual(floor.key, row.key) ? undefined : { gte: floor.key }
 }
 
 /** Visits every list of a range, those still in the log included. */
@@ -224,15 +266,17 @@ async function visitLists(
   view: View,
   range: EpochRange,
   visitor: ListVisitor,
-  skip: (row: Row, next: Row | undefined) => boolean,
+  window?: KeyWindow,
 ): Promise<void> {
   const inside: ListVisitor = {
     list: (epoch, count, bytes) =>
       epoch > range.after && epoch <= range.through && visitor.list(epoch, count, bytes),
     key: visitor.key,
   }
-  for await (const rows of rowsOf(view, range)) {
-    for (const [i, row] of rows.entries()) if (!skip(row, rows[i + 1])) readRow(row, inside)
+  for await (const rows of rowsOf(view, range, window)) {
+    for (const [i, row] of rows.entries()) {
+      if (window === undefined || mayHaveKeys(row, rows[i + 1], window)) readRow(row, inside)
+    }
   }
   const head = decodeHead(await view.get('meta', HEAD_KEY))
   for await (const entries of readLog(view, head.folded)) {
@@ -245,38 +289,38 @@ async function visitLists(
   }
 }
 
+/** Whether a row may have keys of the window; `next` is the row after it, if that is known. */
+function mayHaveKeys(row: Row, next: Row | undefined, { above, upTo }: KeyWindow): boolean {
+  if (row.value[0] === PACKED) return true
+  if (upTo !== undefined && firstKeyOf(row) > upTo) return false
+  return next === undefined || !isSameRun(row, next) || firstKeyOf(next) > above
+}
+
 /**
  * The smallest keys above `above` that were touched in a range of epochs, sorted and distinct.
  *
  * One pass reads the lists of the range in order and keeps the {@link MAX_PAGE_KEYS} smallest keys, so that memory is
- * bounded however many epochs and keys there are; chunks that lie outside the window are skipped by their keys.
+ * bounded however many epochs and keys there are; rows that lie outside the window are skipped by their first keys.
  */
 export async function readChangedKeys(view: View, range: EpochRange, above = ''): Promise<ChangePage> {
-  let window = new Set<string>()
-  // Keys above the cutoff are left to a later pass; it only ever falls.
-  let cutoff: string | undefined
-  await visitLists(
-    view,
-    range,
-    {
-      list: () => true,
-      key(_epoch, key) {
-        if (key <= above || (cutoff !== undefined && key > cutoff)) return
-        window.add(key)
-        if (window.size < 2 * MAX_PAGE_KEYS) return
-        const smallest = [...window].sort().slice(0, MAX_PAGE_KEYS)
-        cutoff = smallest[MAX_PAGE_KEYS - 1]
-        window = new Set(smallest)
-      },
+  let smallest = new Set<string>()
+  // Keys above `upTo` are left to a later pass; it only ever falls.
+  const window: { above: string; upTo: string | undefined } = { above, upTo: undefined }
+  const visitor: ListVisitor = {
+    list: () => true,
+    key(_epoch, key) {
+      if (key <= above || (window.upTo !== undefined && key > window.upTo)) return
+      smallest.add(key)
+      if (smallest.size < 2 * MAX_PAGE_KEYS) return
+      const kept = [...smallest].sort().slice(0, MAX_PAGE_KEYS)
+      window.upTo = kept[MAX_PAGE_KEYS - 1]
+      smallest = new Set(kept)
     },
-    (row, next) => {
-      if (row.value[0] === PACKED) return false
-      if (cutoff !== undefined && firstKeyOf(row) > cutoff) return true
-      return next !== undefined && isSameRun(row, next) && firstKeyOf(next) <= above
-    },
-  )
-  const sorted = [...window].sort()
-  return { keys: sorted.slice(0, MAX_PAGE_KEYS), more: cutoff !== undefined || sorted.length > MAX_PAGE_KEYS }
+  }
+  await visitLists(view, range, visitor, window)
+  const sorted = [...smallest].sort()
+  const more = window.upTo !== undefined || sorted.length > MAX_PAGE_KEYS
+  return { keys: sorted.slice(0, MAX_PAGE_KEYS), more }
 }
 
 function firstKeyOf(row: Row): string {
@@ -320,7 +364,6 @@ export async function summarizeChanges(view: View, ranges: readonly EpochRange[]
       },
       key: () => undefined,
     },
-    () => false,
   )
   const summaries: ChangeSummary[] = []
   for (const [i, { lists, changes, bytes }] of found.entries()) {

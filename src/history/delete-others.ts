@@ -1,7 +1,7 @@
 import type { History } from './history.ts'
 import type { PatchBuffer } from './patch-buffer.ts'
 
-/** Adds to a patch the deletion of every current key that is not to be kept. */
+/** Adds to a patch the deletion of every current key that is not to be kept. `kept` is asked for keys in key order. */
 export async function deleteOthers(
   history: History,
   patch: PatchBuffer,

@@ -15,6 +15,7 @@ import { type Committed, Committer, type ExclusiveResult, type Mutation } from '
 import { decodeHead, HEAD_KEY, type Head } from './head.ts'
 import { DEFAULT_LIMITS, type HistoryLimits } from './limits.ts'
 import { Maintenance } from './maintenance.ts'
+import { MemoryRelief } from './memory-relief.ts'
 import { Packer, type PackerOptions, type PackTotals } from './packer.ts'
 import {
   type KeyedRecord,
@@ -69,6 +70,16 @@ const DEFAULT_CHAIN_LENGTH = 256
 
 /** An iteration moves on to a fresh view when its view is older than this, in milliseconds. */
 const MAX_VIEW_AGE = 5_000
+/** … and also when it has shown so many bytes, as long as that changes nothing in what it shows. */
+const MAX_VIEW_BYTES = 16 * 1024 * 1024
+
+/** Thrown to the caller of a renewable iteration: see {@link History.records}. */
+export class ViewLostError extends Error {}
+
+/** Whether two heads show the same current state: every commit that changes it counts up the sequence. */
+function isSameState(a: Head, b: Head): boolean {
+  return a.sequence === b.sequence && a.epoch === b.epoch && a.pending === b.pending
+}
 
 /**
  * The multi-version map: current records, superseded ones, and the epochs that order them.
@@ -91,7 +102,7 @@ export class History {
     this.#committer = new Committer({
       engine,
       flush: options.flush === true,
-      rollForward: () => rollForward(this.#committer, this.#limits),
+      rollForward: () => rollForward(this.engine, this.#committer, this.#limits),
       onCommit: head => this.#committed(head),
     })
     const packing = { strategy: 'binary' as const, maxChainLength: DEFAULT_CHAIN_LENGTH, ...options.packing }
@@ -112,7 +123,7 @@ export class History {
       const history = new History(engine, options)
       const head = await history.head()
       history.#knownEpoch = head.epoch
-      if (head.pending !== 0) await rollForward(history.#committer, history.#limits)
+      if (head.pending !== 0) await rollForward(history.engine, history.#committer, history.#limits)
       if (head.sequence > 0) history.#maintenance.kick()
       return history
     } catch (error) {
@@ -205,22 +216,33 @@ export class History {
   /**
    * The records of a range at a moment, in key order, in pages.
    *
-   * A `consistent` iteration reads one view to its end. Any other moves on to a fresh view when its own gets old, so
+   * A `consistent` iteration shows one commit to its end. Any other moves on to a fresh view when its own gets old, so
    * as not to pin what others have freed: at a snapshot that makes no difference (and if the snapshot was dropped
    * meanwhile, it ends with `SnapshotNotFoundError`); of the current state, later pages may then show later commits.
+   *
+   * So that what was read need not stay in memory, a long iteration also moves on while that makes no difference: at a
+   * snapshot, or as long as nobody has committed. Should another process do so at that very moment, one that is
+   * `renewable` throws {@link ViewLostError}, and its caller begins again without; one that is only `consistent` keeps
+   * its view.
    */
   async *records(
     moment: Moment,
     range: KeyRange,
-    options: { readonly consistent?: boolean } = {},
+    options: { readonly consistent?: boolean; readonly renewable?: boolean } = {},
   ): AsyncGenerator<readonly KeyedRecord[], void, undefined> {
+    const { consistent = false, renewable = !consistent } = options
+    const relief = new MemoryRelief(this.engine)
     let rest: KeyRange | undefined = range
     let left = range.limit ?? Number.POSITIVE_INFINITY
+    let seen: Head | undefined
     while (rest !== undefined && left > 0) {
       const view = this.engine.read()
       const opened = performance.now()
+      let bytes = 0
       try {
         const head = decodeHead(await view.get('meta', HEAD_KEY))
+        if (consistent && seen !== undefined && !isSameState(seen, head)) throw new ViewLostError()
+        seen = head
         const epoch = moment === 'head' ? head.epoch : (await requireSnapshot(view, moment)).epoch
         const live = moment === 'head' && head.pending === 0
         do {
@@ -231,16 +253,23 @@ export class History {
           rest = page.resumeAfter && resumed(range, page.resumeAfter)
           // The view would go on showing a snapshot that was dropped since it began: whoever reads it is told.
           await this.assertExists(moment)
+          for (const { record } of records) bytes += record.bytes.byteLength
           if (records.length > 0) yield records
         } while (
           rest !== undefined &&
           left > 0 &&
-          (options.consistent === true || performance.now() - opened < MAX_VIEW_AGE)
+          (consistent || performance.now() - opened < MAX_VIEW_AGE) &&
+          !(renewable && bytes >= MAX_VIEW_BYTES && (moment !== 'head' || (await this.#isNewest(head))))
         )
       } finally {
         view.close()
       }
+      await relief.worked(0, bytes)
     }
+  }
+
+  async #isNewest(head: Head): Promise<boolean> {
+    return isSameState(head, decodeHead(await this.engine.get('meta', HEAD_KEY)))
   }
 
   /** @throws {SnapshotNotFoundError} if the moment is a snapshot that is not on the list now. */

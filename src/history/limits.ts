@@ -19,7 +19,7 @@ export interface HistoryLimits {
 
 export const DEFAULT_LIMITS: HistoryLimits = {
   patchKeys: 20_000,
-  patchBytes: 16 * 1024 * 1024,
+  patchBytes: 8 * 1024 * 1024,
   stageRows: 2_000,
   stageBytes: 4 * 1024 * 1024,
   freeKeys: 250,

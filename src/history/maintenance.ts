@@ -17,12 +17,13 @@ import type { Committer, ExclusiveResult } from './committer.ts'
 import { freeVersions } from './free-versions.ts'
 import { decodeHead, HEAD_KEY, type Head } from './head.ts'
 import type { HistoryLimits } from './limits.ts'
+import { MemoryRelief } from './memory-relief.ts'
 import type { Packer } from './packer.ts'
 import { epochsToFree, listSnapshotRows, unmarkForFreeing } from './snapshot-table.ts'
 import { abandonedStages, removeStagedRows } from './stage.ts'
 
 /** A run of the change lists has at most so many keys, by which folding bounds its memory. */
-const MAX_RUN_KEYS = 200_000
+const MAX_RUN_KEYS = 25_000
 /** The log keeps at least so many entries, for watchers that lag and for asking after an operation. */
 const KEPT_LOG_ENTRIES = 1024
 /** The open epoch is folded as well once the log has grown by so many entries. */
@@ -33,6 +34,8 @@ const FEW_LOG_ENTRIES = 16
 const PACKED_LISTS_KEY = Buffer.from('packed-lists')
 /** Between two pieces of work while callers are writing, in milliseconds. */
 const PAUSE = 25
+/** Rows that a step reads or writes, roughly, of tables that may be large. */
+const STEP_ROWS = 1000
 /** Log rows trimmed in one commit. */
 const TRIM_ROWS = 2000
 
@@ -49,6 +52,7 @@ export class Maintenance {
   readonly #logger: Logger
   readonly #limits: HistoryLimits
   readonly #packer: Packer
+  readonly #relief: MemoryRelief
   #running: Promise<void> | undefined
   #again = false
   /** Calls that wait for the work to be done: then there is no holding back. */
@@ -62,6 +66,7 @@ export class Maintenance {
     this.#committer = committer
     this.#logger = logger
     this.#limits = limits
+    this.#relief = new MemoryRelief(engine)
   }
 
   /** Sees to what there is to do, soon. */
@@ -144,6 +149,7 @@ export class Maintenance {
 
   /** Does one small piece of work. Returns whether there may be more. */
   async #step(): Promise<boolean> {
+    await this.#relief.worked(STEP_ROWS, 0)
     return (
       (await this.#fold()) ||
       (await this.#trim(KEPT_LOG_ENTRIES)) ||
@@ -211,6 +217,7 @@ export class Maintenance {
           for (const key of keys) await freeVersions(view, batch, key, [...snapshots, head.epoch])
           return { value: undefined }
         })
+        await this.#relief.worked(STEP_ROWS, 0)
         await nextTurn()
       }
       above = page.keys.at(-1) ?? above
@@ -264,18 +271,25 @@ interface FoldPiece {
 }
 
 /**
- * The next stretch of the log to fold: entries of sealed epochs, or of the open one if the log is long. Whole commits
- * only, so that one number says how far folding has come; a single commit may exceed the bound by itself.
+ * The next stretch of the log to fold: entries of sealed epochs, or of the open one if its log is long, in entries or in
+ * keys. Whole commits only, so that one number says how far folding has come; a single commit may exceed the bound by
+ * itself.
  */
 async function gatherRuns(view: View, head: Head): Promise<FoldPiece | undefined> {
   const evenOpen = Maintenance.isDue(head)
   const runs = new Map<number, ChangedKeys>()
   let keys = 0
   let through = head.folded
+  let complete = true
   for await (const entries of readLog(view, head.folded)) {
     for (const entry of entries) {
-      if (entry.epoch > head.epoch || (entry.epoch === head.epoch && !evenOpen)) return piece()
       if (keys >= MAX_RUN_KEYS && entry.sequence > through) return piece()
+      if (entry.epoch > head.epoch) return complete ? piece() : undefined
+      if (entry.epoch === head.epoch && complete && !evenOpen) {
+        if (through > head.folded) return piece()
+        // Of the open epoch either a whole run, or nothing yet.
+        complete = false
+      }
       through = entry.sequence
       if (entry.changes.length === 0) continue
       let run = runs.get(entry.epoch)
@@ -287,7 +301,7 @@ async function gatherRuns(view: View, head: Head): Promise<FoldPiece | undefined
       keys += entry.changes.length
     }
   }
-  return piece()
+  return complete ? piece() : undefined
 
   function piece(): FoldPiece | undefined {
     return through === head.folded ? undefined : { from: head.folded, through, runs }

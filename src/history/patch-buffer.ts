@@ -1,9 +1,16 @@
-import { toByteString } from '../core/bytes.ts'
+import { compareBytes, toByteString } from '../core/bytes.ts'
 import type { Engine, View } from '../engine/engine.ts'
+import { BloomFilter } from './bloom-filter.ts'
 import type { Committer } from './committer.ts'
 import type { HistoryLimits } from './limits.ts'
+import { MemoryRelief } from './memory-relief.ts'
 import type { Payload } from './record.ts'
 import { abandonStage, findStaged, newStageId, putStaged, type StageId, touchStage } from './stage.ts'
+import { StageReader } from './stage-reader.ts'
+
+/** 16 MiB: with ten million keys, one in 300 is looked for that is not there; with a hundred million, most are. */
+const FILTER_BITS = 2 ** 27
+const FILTER_PROBES = 4
 
 /** What a key shall hold; `undefined` for nothing. */
 export interface Target {
@@ -24,16 +31,26 @@ export class PatchBuffer {
   #rows = new Map<string, Target>()
   #bytes = 0
   #stage: StageId | undefined
+  #runs = 0
+  /** The keys that were staged, so that most of those that were not need not be looked for. */
+  #staged: BloomFilter | undefined
+  readonly #relief: MemoryRelief
 
   constructor(engine: Engine, committer: Committer, limits: HistoryLimits) {
     this.#engine = engine
     this.#committer = committer
     this.#limits = limits
+    this.#relief = new MemoryRelief(engine)
   }
 
   /** The stage that holds the patch; `undefined` while it is in memory. Rows may be waiting beside it. */
   get stage(): StageId | undefined {
     return this.#stage
+  }
+
+  /** How many runs the stage has. */
+  get runs(): number {
+    return this.#runs
   }
 
   /** The rows in memory: all of them, or those not staged yet. */
@@ -53,33 +70,36 @@ export class PatchBuffer {
 
   /** Moves rows to the stage if memory asks for it. */
   async relieve(): Promise<void> {
-    const staged = this.#stage !== undefined
-    const { patchKeys, patchBytes, stageRows, stageBytes } = this.#limits
-    const keys = staged ? stageRows : patchKeys
-    const bytes = staged ? stageBytes : patchBytes
-    if (this.#rows.size >= keys || this.#bytes >= bytes) await this.flush()
+    const { patchKeys, patchBytes } = this.#limits
+    if (this.#rows.size >= patchKeys || this.#bytes >= patchBytes) await this.flush()
   }
 
-  /** Moves all rows in memory to the stage. */
+  /** Moves all rows in memory to the stage, as a run. */
   async flush(): Promise<void> {
     const stage = this.#stage ?? newStageId()
     this.#stage = stage
-    const targets = [...this.#rows.values()]
+    this.#staged ??= new BloomFilter(FILTER_BITS, FILTER_PROBES)
+    const run = { stage, run: this.#runs }
+    const targets = [...this.#rows.values()].sort((a, b) => compareBytes(a.key, b.key))
     this.#rows = new Map()
     this.#bytes = 0
+    this.#runs++
     const { stageRows, stageBytes } = this.#limits
     let start = 0
     do {
       let end = start
-      for (let bytes = 0; end < targets.length && end - start < stageRows && bytes < stageBytes; end++) {
+      let bytes = 0
+      for (; end < targets.length && end - start < stageRows && bytes < stageBytes; end++) {
         bytes += (targets[end] as Target).target?.bytes.byteLength ?? 0
       }
       const part = targets.slice(start, end)
+      for (const { key } of part) this.#staged.add(key)
       await this.#committer.exclusive((_view, batch) => {
         touchStage(batch, stage, Date.now())
-        for (const { key, target } of part) putStaged(batch, stage, key, target)
+        for (const { key, target } of part) putStaged(batch, run, key, target)
         return { value: undefined }
       })
+      await this.#relief.worked(0, bytes)
       start = end
     } while (start < targets.length)
   }
@@ -88,13 +108,51 @@ export class PatchBuffer {
   async has(keys: readonly Uint8Array[]): Promise<boolean[]> {
     const found = keys.map(key => this.#rows.has(toByteString(key)))
     const stage = this.#stage
-    if (stage === undefined) return found
+    const filter = this.#staged
+    if (stage === undefined || filter === undefined) return found
+    const candidates = [...keys.keys()].filter(i => !found[i] && filter.mayHave(keys[i] as Uint8Array))
+    if (candidates.length === 0) return found
     const view = this.#engine.read()
     try {
-      const staged = await findStaged(view, stage, keys)
-      return found.map((here, i) => here || staged[i] !== undefined)
+      const staged = await findStaged(
+        view,
+        stage,
+        this.#runs,
+        candidates.map(i => keys[i] as Uint8Array),
+      )
+      for (const [j, i] of candidates.entries()) found[i] = staged[j] !== undefined
+      return found
     } finally {
       view.close()
+    }
+  }
+
+  /**
+   * What tells which keys the patch has a target for, as it is now. Keys are asked for in ascending order over all calls:
+   * however many there are, the stage is read once.
+   */
+  hasInOrder(): (keys: readonly Uint8Array[]) => Promise<boolean[]> {
+    const rows = new Set(this.#rows.keys())
+    if (this.#stage === undefined) return async keys => keys.map(key => rows.has(toByteString(key)))
+    const reader = new StageReader(this.#stage, this.#runs, undefined)
+    return async keys => {
+      const view = this.#engine.read()
+      try {
+        const found: boolean[] = []
+        for (const bytes of keys) {
+          const key = toByteString(bytes)
+          let staged = reader.peek()
+          while (staged === undefined || staged < key) {
+            if (staged !== undefined) reader.skip()
+            else if (!(await reader.fill(view))) break
+            staged = reader.peek()
+          }
+          found.push(staged === key || rows.has(key))
+        }
+        return found
+      } finally {
+        view.close()
+      }
     }
   }
 
@@ -103,7 +161,7 @@ export class PatchBuffer {
     view: View,
     keys: readonly Uint8Array[],
   ): Promise<({ target: Payload | undefined } | undefined)[]> {
-    const staged = this.#stage === undefined ? [] : await findStaged(view, this.#stage, keys)
+    const staged = this.#stage === undefined ? [] : await findStaged(view, this.#stage, this.#runs, keys)
     return keys.map((key, i) => {
       const row = this.#rows.get(toByteString(key))
       if (row !== undefined) return row

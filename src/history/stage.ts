@@ -1,5 +1,5 @@
 import { randomInt } from 'node:crypto'
-import { fromByteString, toByteString } from '../core/bytes.ts'
+import { EMPTY_BYTES, fromByteString, toByteString } from '../core/bytes.ts'
 import { DataIntegrityError } from '../core/errors.ts'
 import { counterAt, counterKey } from '../core/key.ts'
 import type { Batch, View } from '../engine/engine.ts'
@@ -11,6 +11,9 @@ import { encodeRecord, type Payload, parseRecord, TOMBSTONE_PAYLOAD } from './re
  * A row says what its key shall hold; a tombstone, that it shall be absent. The rows of a stage lie under its random
  * id, so that several may be prepared at once. A stage whose writer died is recognised by the time it was last
  * touched, and removed by maintenance.
+ *
+ * Within a stage the rows form **runs**, each in key order, as in an external merge sort: keys arrive in any order, and
+ * to insert them one by one into one large tree would rewrite a page for each. A later run wins over an earlier one.
  */
 
 const REGISTRY_PREFIX = Buffer.from('stage/')
@@ -53,13 +56,19 @@ export async function abandonedStages(view: View, now: number): Promise<StageId[
     .map(row => counterAt(row.key.subarray(REGISTRY_PREFIX.byteLength)))
 }
 
-function rowKey(stage: StageId, key: Uint8Array): Uint8Array {
-  return Buffer.concat([counterKey(stage), key])
+/** A run of a stage: they are numbered from 0. */
+export interface RunId {
+  readonly stage: StageId
+  readonly run: number
 }
 
-/** Adds a row. `undefined` means that the key shall be absent. */
-export function putStaged(batch: Batch, stage: StageId, key: Uint8Array, target: Payload | undefined): void {
-  batch.put('staged', rowKey(stage, key), encodeRecord(key, 0, target ?? TOMBSTONE_PAYLOAD))
+function rowKey({ stage, run }: RunId, key: Uint8Array): Uint8Array {
+  return Buffer.concat([counterKey(stage), counterKey(run), key])
+}
+
+/** Adds a row. `undefined` means that the key shall be absent. Runs are written in key order. */
+export function putStaged(batch: Batch, run: RunId, key: Uint8Array, target: Payload | undefined): void {
+  batch.put('staged', rowKey(run, key), encodeRecord(key, 0, target ?? TOMBSTONE_PAYLOAD))
 }
 
 export interface StagedRow {
@@ -67,39 +76,64 @@ export interface StagedRow {
   readonly target: Payload
 }
 
-/** The next rows of a stage above a key. */
+/** The keys of a run above a key, in key order. */
+export async function scanRun(
+  view: View,
+  run: RunId,
+  above: Uint8Array | undefined,
+  limit: number,
+): Promise<{ readonly keys: readonly Uint8Array[]; readonly more: boolean }> {
+  const { rows, more } = await view.scan('staged', {
+    ...(above === undefined ? { gte: rowKey(run, EMPTY_BYTES) } : { gt: rowKey(run, above) }),
+    lt: rowKey({ ...run, run: run.run + 1 }, EMPTY_BYTES),
+    limit,
+    keysOnly: true,
+  })
+  return { keys: rows.map(row => row.key.subarray(2 * ID_BYTES)), more }
+}
+
+/** The rows of a stage at keys that are known to be in these runs. */
 export async function readStaged(
   view: View,
   stage: StageId,
-  above: Uint8Array | undefined,
-  limit: number,
-): Promise<{ readonly rows: readonly StagedRow[]; readonly more: boolean }> {
-  const start = counterKey(stage)
-  const page = await view.scan('staged', {
-    ...(above === undefined ? { gte: start } : { gt: rowKey(stage, above) }),
-    lt: counterKey(stage + 1),
-    limit,
+  found: readonly { readonly run: number; readonly key: Uint8Array }[],
+): Promise<StagedRow[]> {
+  const values = await view.getMany(
+    'staged',
+    found.map(({ run, key }) => rowKey({ stage, run }, key)),
+  )
+  return found.map(({ key }, i) => {
+    const value = values[i]
+    if (value === undefined) {
+      throw new DataIntegrityError(
+        'A row of a large commit is gone before it was rolled forward: the store is damaged.',
+      )
+    }
+    return { key, target: parseRecord(key, value) }
   })
-  const rows = page.rows.map(row => {
-    const key = row.key.subarray(ID_BYTES)
-    return { key, target: parseRecord(key, row.value) }
-  })
-  return { rows, more: page.more }
 }
 
 /** The targets of some keys; `undefined` for keys the stage does not hold. */
 export async function findStaged(
   view: View,
   stage: StageId,
+  runs: number,
   keys: readonly Uint8Array[],
 ): Promise<(Payload | undefined)[]> {
-  const values = await view.getMany(
-    'staged',
-    keys.map(key => rowKey(stage, key)),
-  )
-  return values.map((value, i) =>
-    value === undefined ? undefined : parseRecord(keys[i] as Uint8Array, value),
-  )
+  const found = new Array<Payload | undefined>(keys.length).fill(undefined)
+  let missing = keys.map((_, i) => i)
+  for (let run = runs - 1; run >= 0 && missing.length > 0; run--) {
+    const values = await view.getMany(
+      'staged',
+      missing.map(i => rowKey({ stage, run }, keys[i] as Uint8Array)),
+    )
+    for (const [j, i] of missing.entries()) {
+      const value = values[j]
+      if (value !== undefined) found[i] = parseRecord(keys[i] as Uint8Array, value)
+    }
+    missing = missing.filter(i => found[i] === undefined)
+  }
+  return found
 }
 
 /** Removes some rows of a stage. Returns whether any are left. */
@@ -126,6 +160,8 @@ const LAST_BULK_KEY = Buffer.from('last-bulk')
 export interface PendingCommit {
   readonly kind: 'state' | 'snapshot'
   readonly stage: StageId
+  /** How many runs the stage has. */
+  readonly runs: number
   readonly writer: string
   readonly operation: number
   /** The last sequence before it: its own entries follow, and are not visible until it ends. */

@@ -10,7 +10,7 @@ import { abortSignal, callback, checkOptions, nonEmptyString, oneOf } from '../c
 import { JSON_CODEC } from '../core/value-codec.ts'
 import type { BulkSource } from '../history/bulk-commit.ts'
 import { deleteOthers } from '../history/delete-others.ts'
-import type { History } from '../history/history.ts'
+import { type History, ViewLostError } from '../history/history.ts'
 import type { PatchBuffer } from '../history/patch-buffer.ts'
 import {
   decodePayload,
@@ -54,6 +54,9 @@ const FORMATS: Readonly<Record<string, FileFormat>> = {
   '.jsonl': { read: readJsonLines, write: writeJsonLines },
 }
 
+/** Values turned into text at a time: texts that live longer cost the garbage collector more. */
+const BATCH_ENTRIES = 32
+
 /** The format that a file's name asks for. */
 function formatOf(path: string): FileFormat {
   const name = path.toLowerCase().replace(/\.gz$/, '')
@@ -81,13 +84,16 @@ export async function exportData(
   )
   const toText = types === 'tagged' ? taggedText : plainText
   let entries = 0
-  async function* batches(): AsyncGenerator<readonly ExportedEntry[]> {
-    for await (const page of history.records('head', {}, { consistent: true })) {
+  async function* batches(renewable: boolean): AsyncGenerator<readonly ExportedEntry[]> {
+    entries = 0
+    for await (const page of history.records('head', {}, { consistent: true, renewable })) {
       signal?.throwIfAborted()
-      yield page.map(({ key, record }): ExportedEntry => {
-        const name = decodeKey(key)
-        return [name, toText(record, name)]
-      })
+      for (let start = 0; start < page.length; start += BATCH_ENTRIES) {
+        yield page.slice(start, start + BATCH_ENTRIES).map(({ key, record }): ExportedEntry => {
+          const name = decodeKey(key)
+          return [name, toText(record, name)]
+        })
+      }
       entries += page.length
       onProgress?.({ entries, bytes: 0, bytesTotal: 0 })
     }
@@ -98,9 +104,12 @@ export async function exportData(
     exportedAt: new Date().toISOString(),
     ...(types === 'tagged' && TAGGED_METADATA),
   }
-  const bytes = await atomicWrite(path, format.write(batches(), metadata), {
-    signal,
-    gzip: isGzipName(path),
+  const write = (renewable: boolean): Promise<number> =>
+    atomicWrite(path, format.write(batches(renewable), metadata), { signal, gzip: isGzipName(path) })
+  const bytes = await write(true).catch((error: unknown) => {
+    // Another process has committed just when the view was renewed: once more, holding on to one.
+    if (error instanceof ViewLostError) return write(false)
+    throw error
   })
   return { entries, bytes }
 }
@@ -153,7 +162,7 @@ export function importSource(
         progress.entries += batch.length
         onProgress?.({ ...progress })
       }
-      await deleteOthers(history, patch, keys => patch.has(keys))
+      await deleteOthers(history, patch, patch.hasInOrder())
       signal?.throwIfAborted()
     },
     async targets(view, keys, patch) {

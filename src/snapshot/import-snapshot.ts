@@ -147,7 +147,7 @@ function snapshotSource(
     async prepare(patch) {
       if (base === undefined) {
         await addFile(patch)
-        await deleteOthers(history, patch, keys => patch.has(keys))
+        await deleteOthers(history, patch, patch.hasInOrder())
       } else {
         for await (const records of touchedRecords(history, base, 'head')) {
           for (const { key, before, after } of records) {

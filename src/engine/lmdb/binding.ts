@@ -62,6 +62,13 @@ const READ_ONLY = 0x20000
 const MAX_READERS = 1024
 
 /**
+ * Address space for the file, which takes no memory by itself. A file that outgrows it is mapped again, twice as large,
+ * and lmdb-js keeps the old map beside the new one: with its own first size, all pages that were read counted twice as
+ * memory of the process. Windows would make the file as large as its map.
+ */
+const MAP_BYTES = process.platform === 'win32' || process.arch === 'ia32' ? undefined : 2 ** 36
+
+/**
  * Free pages that LMDB keeps in memory. It writes the list again with each commit: with lmdb-js's own limits (50,000 to
  * load, 75,000 to retain) each commit after a load of a million keys in random order took 24 to 36 ms instead of one.
  * Fewer pages to choose from make files of mixed values 0 to 2 % larger.
@@ -133,6 +140,7 @@ export function openRoot(lmdb: Lmdb, path: string, { readOnly }: { readonly read
     // One flush a commit instead of two. The data is on disk before the meta page that points to it is written, so a
     // loss of power leaves a whole state: at worst that before the last commit. `flush` asks for the second one.
     noMetaSync: true,
+    ...(MAP_BYTES !== undefined && { mapSize: MAP_BYTES }),
     maxFreeSpaceToLoad: MAX_FREE_PAGES,
     maxFreeSpaceToRetain: MAX_FREE_PAGES,
     maxDbs: 12,

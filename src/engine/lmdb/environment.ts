@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs'
+import { existsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { EngineError } from '../../core/errors.ts'
 import { type EngineStats, TABLES, type Table } from '../engine.ts'
@@ -37,10 +37,17 @@ export interface Environment {
   /** A read transaction that shows the newest commit, to be given back with `endRead`. */
   beginRead(): ReadTransaction
   endRead(transaction: ReadTransaction): void
+  /** Whether a read transaction has begun and not ended. */
+  isRead(): boolean
+  /** How long the data file is; 0 if it has been removed. */
+  fileBytes(): number
   stats(): Promise<EngineStats>
-  /** Closes once every read transaction that was begun has ended. */
+  /** Closes the handle for writing. Reading goes on. */
+  closeWriter(): Promise<void>
+  /** Closes once every read transaction that was begun has ended: at once, if there is none. */
   retire(): Promise<void>
   close(): Promise<void>
+  isClosed(): boolean
 }
 
 /** Which store, and how it may be used. */
@@ -130,6 +137,7 @@ function createEnvironment(
   const idle: ReadTransaction[] = []
   let reading = 0
   let onUnused: (() => void) | undefined
+  let writerClosing: Promise<void> | undefined
   let closing: Promise<void> | undefined
 
   /**
@@ -149,6 +157,11 @@ function createEnvironment(
     } finally {
       resetTxn(lookupAddress)
     }
+  }
+
+  function closeWriter(): Promise<void> {
+    writerClosing ??= writer?.close() ?? Promise.resolve()
+    return writerClosing
   }
 
   function newRead(): ReadTransaction {
@@ -189,6 +202,12 @@ function createEnvironment(
       idle.push(transaction)
     },
 
+    isRead: () => reading > 0,
+    fileBytes() {
+      const file = join(generationFolder(path, generation), DATA_FILE)
+      return statSync(file, { throwIfNoEntry: false })?.size ?? 0
+    },
+
     async stats() {
       // Page counts are read through the transaction that was begun last on the handle.
       const transaction = beginReadTransaction(lmdb, root)
@@ -206,10 +225,15 @@ function createEnvironment(
       await this.close()
     },
 
+    closeWriter,
+
     close() {
-      closing ??= root.close().then(() => writer?.close())
+      // That of a handle for reading is closed before this returns.
+      closing ??= root.close().then(closeWriter)
       return closing
     },
+
+    isClosed: () => closing !== undefined,
   }
 }
 

@@ -28,6 +28,7 @@ export interface LmdbStore {
   commit<T>(build: (view: View, batch: Batch) => MaybePromise<T>, flush: boolean): Promise<T>
   stats(): Promise<EngineStats>
   compact(signal: AbortSignal | undefined): Promise<void>
+  trim(): Promise<void>
   /** Resolves once all commits and compactions given so far have settled. */
   idle(): Promise<void>
   close(): Promise<void>
@@ -81,6 +82,9 @@ const TRUST_MS = 5
 /** Timers may be early by a millisecond. */
 const MOVE_MS = 2 * TRUST_MS
 
+/** So much of a file may stay in the map. */
+const MAX_RESIDENT_BYTES = 64 * 1024 * 1024
+
 /** What a transaction comes to that finds the store moved. */
 const MOVED = Symbol('moved')
 
@@ -99,6 +103,7 @@ async function openStore(folder: StoreFolder): Promise<LmdbStore> {
   function current(): Environment {
     const now = performance.now()
     if (now >= trustedUntil) {
+      if (environment.isClosed()) replace(openCurrentEnvironment(folder, environment.generation))
       const next = environment.movedTo()
       if (next !== undefined) follow(next)
       trustedUntil = now + TRUST_MS
@@ -106,16 +111,39 @@ async function openStore(folder: StoreFolder): Promise<LmdbStore> {
     return environment
   }
 
+  function replace(next: Environment): void {
+    environment = next
+    open.add(next)
+  }
+
   function follow(next: number): void {
     const previous = environment
-    environment = openCurrentEnvironment(folder, next)
-    open.add(environment)
+    replace(openCurrentEnvironment(folder, next))
     const forget = (): void => void open.delete(previous)
     // A commit that is under way there has yet to find that the store has moved.
     commits
       .idle()
       .then(() => previous.retire())
       .then(forget, forget)
+  }
+
+  /**
+   * Opens the files again, unless they are small or somebody reads them: the pages that were read stay in the map, and
+   * count as memory of the process, as long as they are open. To be called between commits.
+   */
+  async function trim(): Promise<void> {
+    const previous = environment
+    if (previous.isRead() || previous.isClosed() || previous.fileBytes() <= MAX_RESIDENT_BYTES) return
+    await previous.closeWriter()
+    // Nobody can begin to read in between: all of this happens in one turn.
+    const forget = (): void => void open.delete(previous)
+    previous.retire().then(forget, forget)
+    trustedUntil = 0
+    try {
+      replace(openCurrentEnvironment(folder, previous.generation))
+    } catch {
+      // The next use tries again, and reports what is wrong.
+    }
   }
 
   /** Runs `build` inside a write transaction of the current generation, and then `apply`, which writes. */
@@ -230,6 +258,7 @@ async function openStore(folder: StoreFolder): Promise<LmdbStore> {
       }),
 
     compact: signal => commits.run(() => compact(signal)),
+    trim: () => commits.run(trim),
     stats: async () => current().stats(),
     idle: () => commits.idle(),
 
