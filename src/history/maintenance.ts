@@ -185,10 +185,15 @@ export class Maintenance {
 
   async #trim(kept: number): Promise<boolean> {
     const surplus = (head: Head): number => Math.min(head.folded, head.sequence - kept) + 1
-    const due = await this.#read(async (_view, head) => surplus(head) - head.logStart >= kept)
+    const due = await this.#read(async (view, head) => {
+      if (surplus(head) - head.logStart >= kept) return true
+      // Those that the last pass has left, or a writer that died before the next one.
+      const { rows } = await view.scan('log', { lt: counterTupleKey(head.logStart), limit: 1, keysOnly: true })
+      return rows.length > 0
+    })
     if (!due) return false
     return this.#committer.exclusive<boolean>(async (view, batch, head) => {
-      const keepFrom = surplus(head)
+      const keepFrom = Math.max(head.logStart, surplus(head))
       const { rows, more } = await view.scan('log', {
         lt: counterTupleKey(keepFrom),
         limit: TRIM_ROWS,
@@ -196,7 +201,7 @@ export class Maintenance {
       })
       for (const row of rows) batch.delete('log', row.key)
       // First the head says that entries are gone, then they go: nobody takes a gap for silence.
-      return { value: more, head: { ...head, logStart: Math.max(head.logStart, keepFrom) } }
+      return { value: more, head: { ...head, logStart: keepFrom } }
     })
   }
 
