@@ -78,8 +78,6 @@ export interface BulkSummary {
 /** What a bulk commit makes of its patch: the current state, or a snapshot beside it. */
 export type BulkGoal = { readonly kind: 'state' } | { readonly kind: 'snapshot'; readonly metadata: Payload }
 
-/** At most so many keys are caught up with in the deciding commit; more of them are a further preparation. */
-const MAX_CATCH_UP_KEYS = 5_000
 const MAX_ATTEMPTS = 5
 
 /** Makes a bulk commit. See the head of this file. */
@@ -123,7 +121,7 @@ async function prepareAndDecide(
   for (;;) {
     const decision = await committer.exclusive<Decision>(async (view, batch, head) => {
       if (head.logStart > since + 1) return { value: { kind: 'lost' } }
-      const behind = await keysSince(view, since)
+      const behind = await keysSince(view, since, limits.catchUpKeys)
       if (behind === undefined) return { value: { kind: 'behind', sequence: head.sequence } }
       const targets = await source.targets(view, behind, patch)
       const updates = behind.flatMap((key, i) => {
@@ -131,7 +129,7 @@ async function prepareAndDecide(
         return found === undefined ? [] : [{ key, target: found.target }]
       })
       if (patch.stage === undefined)
-        return commitPatch(view, batch, head, committer, operation, [...patch.rows, ...updates])
+        return commitPatch(view, batch, head, committer, operation, [...patch.rows, ...updates], limits)
       // The last run: what others wrote meanwhile wins over what was gathered before.
       const run = { stage: patch.stage, run: patch.runs }
       for (const { key, target } of updates) putStaged(batch, run, key, target)
@@ -184,12 +182,12 @@ async function settledSequence(engine: Engine, committer: Committer, limits: His
   }
 }
 
-/** The distinct keys logged after `since`; `undefined` if they are too many for one commit. */
-async function keysSince(view: View, since: number): Promise<Uint8Array[] | undefined> {
+/** The distinct keys logged after `since`; `undefined` if there are more than `most`. */
+async function keysSince(view: View, since: number, most: number): Promise<Uint8Array[] | undefined> {
   const keys = new Map<string, Uint8Array>()
   for await (const entries of readLog(view, since)) {
     for (const entry of entries) for (const { key } of entry.changes) keys.set(toByteString(key), key)
-    if (keys.size > MAX_CATCH_UP_KEYS) return undefined
+    if (keys.size > most) return undefined
   }
   return [...keys.values()]
 }
@@ -226,6 +224,7 @@ async function commitPatch(
   committer: Committer,
   operation: number,
   rows: readonly { readonly key: Uint8Array; readonly target: Payload | undefined }[],
+  limits: HistoryLimits,
 ): Promise<{ value: Decision; head?: Head }> {
   const draft = await Draft.open(
     view,
@@ -253,7 +252,7 @@ async function commitPatch(
   if (changes.length === 0) return { value }
   const sequence = head.sequence + 1
   const author = { writer: committer.ids.writer, firstOperation: operation, lastOperation: operation }
-  appendLogEntry(batch, sequence, head.epoch, author, changes)
+  appendLogEntry(batch, sequence, head.epoch, author, changes, limits)
   return { value, head: { ...head, sequence, size } }
 }
 
@@ -335,7 +334,7 @@ async function rollForwardStep(
   const last = rows.at(-1)
   if (last === undefined) {
     const finished: FinishedCommit = { ...pending, size: head.size + pending.growth }
-    return { value: finished, head: publish(batch, head, finished) }
+    return { value: finished, head: publish(batch, head, finished, limits) }
   }
   const cursor = toCursor(last.key)
   stage.moveTo(cursor)
@@ -363,12 +362,12 @@ async function rollForwardStep(
   }
   if (step.changes.length > 0) {
     if (pending.kind === 'state') {
-      appendLogEntry(batch, ++sequence, head.epoch + 1, author, step.changes)
+      appendLogEntry(batch, ++sequence, head.epoch + 1, author, step.changes, limits)
     } else {
       // The keys differ from their neighbours in both epochs: there, and back.
       const touched = step.changes.map(({ key, bytes }): LoggedChange => ({ key, kind: TOUCHED, bytes }))
-      appendLogEntry(batch, ++sequence, head.epoch + 1, author, step.changes)
-      appendLogEntry(batch, ++sequence, head.epoch + 2, author, touched)
+      appendLogEntry(batch, ++sequence, head.epoch + 1, author, step.changes, limits)
+      appendLogEntry(batch, ++sequence, head.epoch + 2, author, touched, limits)
     }
   }
   const bytes = rows.reduce((sum, row) => sum + row.target.bytes.byteLength, 0)
@@ -376,7 +375,7 @@ async function rollForwardStep(
 }
 
 /** Ends a pending commit: opens the epoch in which its rows were written, or the one after the snapshot made of them. */
-function publish(batch: Batch, head: Head, pending: FinishedCommit): Head {
+function publish(batch: Batch, head: Head, pending: FinishedCommit, limits: HistoryLimits): Head {
   finishPending(batch, pending)
   abandonStage(batch, pending.stage)
   // Records were preserved as if a snapshot sealed the epoch; now it has gone like a dropped one.
@@ -384,7 +383,7 @@ function publish(batch: Batch, head: Head, pending: FinishedCommit): Head {
   const written = head.epoch + 1
   const epoch = pending.kind === 'state' ? written : written + 1
   const ended: Head = { ...head, epoch, pending: 0, sequence: head.sequence + 1 }
-  appendLogEntry(batch, ended.sequence, epoch, authorOf(pending), [])
+  appendLogEntry(batch, ended.sequence, epoch, authorOf(pending), [], limits)
   if (pending.kind === 'state') return { ...ended, size: head.size + pending.growth }
   const metadata = pending.metadata ?? { codec: 1, bytes: '' }
   putSnapshot(batch, {

@@ -6,6 +6,7 @@ import { MAX_VARINT_BYTES, VarintReader, writeVarint } from '../core/varint.ts'
 import { type Batch, MAX_KEY_BYTES, type Row, type ScanRange, type View } from '../engine/engine.ts'
 import { readLog } from './commit-log.ts'
 import { decodeHead, HEAD_KEY } from './head.ts'
+import type { HistoryLimits } from './limits.ts'
 
 /**
  * The change lists: which keys each epoch touched, sorted.
@@ -44,7 +45,6 @@ export interface ChangeSummary {
   readonly bytes: number
 }
 
-const MAX_CHUNK_KEYS = 512
 const CHECKSUM_BYTES = 4
 const DEFLATE_THRESHOLD = 256
 const PLAIN = 0
@@ -53,29 +53,27 @@ const PACKED = 2
 const EPOCH_AND_RUN_BYTES = 12
 const MAX_COUNTER = 2 ** 48 - 1
 
-/** How many distinct keys a pass returns at most; it holds twice as many at a time. */
-const MAX_PAGE_KEYS = 25_000
-
 /** Adds a run to `epoch`. `changes` must not be empty. */
 export async function appendRun(
   view: View,
   batch: Batch,
   epoch: number,
   changes: ChangedKeys,
+  { chunkKeys }: HistoryLimits,
 ): Promise<void> {
   const last = await view.seek('changes', {
     key: counterTupleKey(epoch, MAX_COUNTER),
     min: counterTupleKey(epoch, 0),
   })
   const run = last === undefined ? 0 : counterAt(last.key, 1) + 1
-  for (const row of encodeRun(epoch, run, changes)) batch.put('changes', row.key, row.value)
+  for (const row of encodeRun(epoch, run, changes, chunkKeys)) batch.put('changes', row.key, row.value)
 }
 
-function* encodeRun(epoch: number, run: number, changes: ChangedKeys): Generator<Row> {
+function* encodeRun(epoch: number, run: number, changes: ChangedKeys, chunkKeys: number): Generator<Row> {
   const keys = [...changes.keys()].sort()
   const prefix = counterTupleKey(epoch, run)
-  for (let start = 0; start < keys.length; start += MAX_CHUNK_KEYS) {
-    const chunk = keys.slice(start, start + MAX_CHUNK_KEYS)
+  for (let start = 0; start < keys.length; start += chunkKeys) {
+    const chunk = keys.slice(start, start + chunkKeys)
     const key = Buffer.concat([prefix, fromByteString(chunk[0] as string)])
     yield { key, value: encodeChunk(chunk, changes) }
   }
@@ -299,10 +297,15 @@ function mayHaveKeys(row: Row, next: Row | undefined, { above, upTo }: KeyWindow
 /**
  * The smallest keys above `above` that were touched in a range of epochs, sorted and distinct.
  *
- * One pass reads the lists of the range in order and keeps the {@link MAX_PAGE_KEYS} smallest keys, so that memory is
+ * One pass reads the lists of the range in order and keeps the `pageKeys` smallest keys, so that memory is
  * bounded however many epochs and keys there are; rows that lie outside the window are skipped by their first keys.
  */
-export async function readChangedKeys(view: View, range: EpochRange, above = ''): Promise<ChangePage> {
+export async function readChangedKeys(
+  view: View,
+  range: EpochRange,
+  { pageKeys }: HistoryLimits,
+  above = '',
+): Promise<ChangePage> {
   let smallest = new Set<string>()
   // Keys above `upTo` are left to a later pass; it only ever falls.
   const window: { above: string; upTo: string | undefined } = { above, upTo: undefined }
@@ -311,16 +314,16 @@ export async function readChangedKeys(view: View, range: EpochRange, above = '')
     key(_epoch, key) {
       if (key <= above || (window.upTo !== undefined && key > window.upTo)) return
       smallest.add(key)
-      if (smallest.size < 2 * MAX_PAGE_KEYS) return
-      const kept = [...smallest].sort().slice(0, MAX_PAGE_KEYS)
-      window.upTo = kept[MAX_PAGE_KEYS - 1]
+      if (smallest.size < 2 * pageKeys) return
+      const kept = [...smallest].sort().slice(0, pageKeys)
+      window.upTo = kept[pageKeys - 1]
       smallest = new Set(kept)
     },
   }
   await visitLists(view, range, visitor, window)
   const sorted = [...smallest].sort()
-  const more = window.upTo !== undefined || sorted.length > MAX_PAGE_KEYS
-  return { keys: sorted.slice(0, MAX_PAGE_KEYS), more }
+  const more = window.upTo !== undefined || sorted.length > pageKeys
+  return { keys: sorted.slice(0, pageKeys), more }
 }
 
 function firstKeyOf(row: Row): string {
@@ -340,7 +343,11 @@ function isSameRun(a: Row, b: Row): boolean {
  * A range that one list covers, as almost all do, is answered by the numbers before the list; the others by a pass over
  * the keys.
  */
-export async function summarizeChanges(view: View, ranges: readonly EpochRange[]): Promise<ChangeSummary[]> {
+export async function summarizeChanges(
+  view: View,
+  ranges: readonly EpochRange[],
+  limits: HistoryLimits,
+): Promise<ChangeSummary[]> {
   const first = ranges[0]
   const last = ranges.at(-1)
   if (first === undefined || last === undefined) return []
@@ -367,32 +374,25 @@ export async function summarizeChanges(view: View, ranges: readonly EpochRange[]
   )
   const summaries: ChangeSummary[] = []
   for (const [i, { lists, changes, bytes }] of found.entries()) {
-    summaries.push({ changes: lists > 1 ? await countKeys(view, ranges[i] as EpochRange) : changes, bytes })
+    summaries.push({
+      changes: lists > 1 ? await countKeys(view, ranges[i] as EpochRange, limits) : changes,
+      bytes,
+    })
   }
   return summaries
 }
 
-async function countKeys(view: View, range: EpochRange): Promise<number> {
+async function countKeys(view: View, range: EpochRange, limits: HistoryLimits): Promise<number> {
   let count = 0
   let above = ''
   for (let more = true; more; ) {
-    const page = await readChangedKeys(view, range, above)
+    const page = await readChangedKeys(view, range, limits, above)
     count += page.keys.length
     above = page.keys.at(-1) ?? above
     more = page.more
   }
   return count
 }
-
-/** A packed row holds at most so many lists or keys. */
-const MAX_PACKED_LISTS = 64
-const MAX_PACKED_KEYS = 4096
-/** Epochs that touched more keys than this keep their own rows. */
-const MAX_LIST_KEYS = 2048
-/** Nor are the rows of an epoch touched that has more of them. */
-const MAX_EPOCH_ROWS = 8
-/** Packing reads at most so many rows of the range at a time. */
-const MAX_PACK_ROWS = 512
 
 /**
  * Packs the lists of a range of sealed epochs whose log is folded, from its start on, and merges those of epochs that
@@ -403,8 +403,9 @@ export async function packChangeLists(
   batch: Batch,
   range: EpochRange,
   snapshots: readonly number[],
+  limits: HistoryLimits,
 ): Promise<number> {
-  const { rows, through } = await packableRows(view, range)
+  const { rows, through } = await packableRows(view, range, limits)
   if (rows.length < 2) return through
   const lists = new Map<number, { readonly keys: Set<string>; bytes: number }>()
   let next = 0
@@ -435,7 +436,7 @@ export async function packChangeLists(
     })
   }
   for (const row of rows) batch.delete('changes', row.key)
-  for (const row of encodeLists(lists)) batch.put('changes', row.key, row.value)
+  for (const row of encodeLists(lists, limits)) batch.put('changes', row.key, row.value)
   return through
 }
 
@@ -448,6 +449,7 @@ export async function packChangeLists(
 async function packableRows(
   view: View,
   range: EpochRange,
+  limits: HistoryLimits,
 ): Promise<{ readonly rows: readonly Row[]; readonly through: number }> {
   const rows: Row[] = []
   let epochRows = 0
@@ -457,17 +459,17 @@ async function packableRows(
       const epoch = counterAt(row.key)
       if (epoch !== previous) {
         // Whole epochs only: the rows of one may not be split between two passes.
-        if (rows.length >= MAX_PACK_ROWS) return { rows, through: epoch - 1 }
+        if (rows.length >= limits.packRows) return { rows, through: epoch - 1 }
         epochRows = 0
         previous = epoch
       }
       epochRows++
-      if (epochRows <= MAX_EPOCH_ROWS) {
+      if (epochRows <= limits.epochRows) {
         rows.push(row)
         continue
       }
-      if (epochRows > MAX_EPOCH_ROWS + 1) continue
-      rows.length -= MAX_EPOCH_ROWS
+      if (epochRows > limits.epochRows + 1) continue
+      rows.length -= limits.epochRows
       if (rows.length > 0) return { rows, through: epoch - 1 }
     }
   }
@@ -476,20 +478,21 @@ async function packableRows(
 
 function* encodeLists(
   lists: ReadonlyMap<number, { readonly keys: Set<string>; readonly bytes: number }>,
+  { packedLists, packedKeys, listKeys, chunkKeys }: HistoryLimits,
 ): Generator<Row> {
   let group: PackedList[] = []
   let keyCount = 0
   for (const [epoch, { keys, bytes }] of [...lists].sort(([a], [b]) => a - b)) {
     const sorted = [...keys].sort()
-    const large = sorted.length > MAX_LIST_KEYS
-    if (group.length > 0 && (large || group.length >= MAX_PACKED_LISTS || keyCount >= MAX_PACKED_KEYS)) {
+    const large = sorted.length > listKeys
+    if (group.length > 0 && (large || group.length >= packedLists || keyCount >= packedKeys)) {
       yield encodePacked(group)
       group = []
       keyCount = 0
     }
     if (large) {
       // The bytes of the whole list are told by its first chunk.
-      yield* encodeRun(epoch, 0, new Map(sorted.map((key, i) => [key, i === 0 ? bytes : 0])))
+      yield* encodeRun(epoch, 0, new Map(sorted.map((key, i) => [key, i === 0 ? bytes : 0])), chunkKeys)
       continue
     }
     group.push({ epoch, keys: sorted, bytes })

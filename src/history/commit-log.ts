@@ -4,6 +4,7 @@ import { DataIntegrityError } from '../core/errors.ts'
 import { counterAt, counterTupleKey } from '../core/key.ts'
 import { MAX_VARINT_BYTES, VarintReader, writeVarint } from '../core/varint.ts'
 import type { Batch, Row, View } from '../engine/engine.ts'
+import type { HistoryLimits } from './limits.ts'
 
 /**
  * The commit log: one entry a commit, `sequence → (writer, operation numbers, epoch, keys)`.
@@ -46,7 +47,6 @@ export interface CommitAuthor {
   readonly lastOperation: number
 }
 
-const MAX_PART_CHANGES = 4096
 const WRITER_BYTES = 8
 const HEADER_BYTES = WRITER_BYTES + 3 * MAX_VARINT_BYTES + MAX_VARINT_BYTES
 const CHECKSUM_BYTES = 4
@@ -58,10 +58,11 @@ export function appendLogEntry(
   epoch: number,
   author: CommitAuthor,
   changes: readonly LoggedChange[],
+  { logPartKeys }: HistoryLimits,
 ): void {
   let part = 0
-  for (let start = 0; start === 0 || start < changes.length; start += MAX_PART_CHANGES) {
-    const end = Math.min(start + MAX_PART_CHANGES, changes.length)
+  for (let start = 0; start === 0 || start < changes.length; start += logPartKeys) {
+    const end = Math.min(start + logPartKeys, changes.length)
     batch.put('log', counterTupleKey(sequence, part++), encodePart(epoch, author, changes, start, end))
   }
 }

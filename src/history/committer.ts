@@ -4,6 +4,7 @@ import type { Batch, Engine, View } from '../engine/engine.ts'
 import { appendLogEntry, type CommitAuthor } from './commit-log.ts'
 import { Draft } from './draft.ts'
 import { decodeHead, encodeHead, HEAD_KEY, type Head } from './head.ts'
+import type { HistoryLimits } from './limits.ts'
 import { OperationIds } from './operation-id.ts'
 
 /** A change of some keys that shares a commit with those of other callers. */
@@ -55,14 +56,12 @@ export interface CommitterOptions {
   readonly engine: Engine
   /** Whether commits wait for the disk. */
   readonly flush: boolean
+  readonly limits: HistoryLimits
   /** Finishes a large commit that this or another process has begun; see `bulk-commit.ts`. */
   readonly rollForward: () => Promise<void>
   /** Called with the new head after each commit that changed it. */
   readonly onCommit: (head: Head) => void
 }
-
-/** A group has at most so many keys, so that a commit does not hold the event loop for long. */
-const MAX_GROUP_KEYS = 20_000
 
 const PENDING = Symbol('pending')
 
@@ -163,7 +162,11 @@ export class Committer {
     const group: QueuedMutation[] = []
     let keys = 0
     for (const item of this.#queue) {
-      if ('run' in item || (group.length > 0 && keys + item.mutation.keys.length > MAX_GROUP_KEYS)) break
+      if (
+        'run' in item ||
+        (group.length > 0 && keys + item.mutation.keys.length > this.#options.limits.groupKeys)
+      )
+        break
       keys += item.mutation.keys.length
       group.push(item)
     }
@@ -190,7 +193,7 @@ export class Committer {
             return whenReady(draft.flush(view, batch), ({ changes, growth }): ExclusiveResult<void> => {
               if (changes.length === 0) return { value: undefined }
               const sequence = head.sequence + 1
-              appendLogEntry(batch, sequence, head.epoch, author, changes)
+              appendLogEntry(batch, sequence, head.epoch, author, changes, this.#options.limits)
               return { value: undefined, head: { ...head, sequence, size: head.size + growth } }
             })
           }),

@@ -49,6 +49,12 @@ export interface HistoryOptions {
   readonly limits?: Partial<HistoryLimits>
 }
 
+/** How far somebody has read the log, and the epoch that readers saw there. */
+export interface LogPosition {
+  readonly sequence: number
+  readonly epoch: number
+}
+
 /** What a read is of: the current state, or a snapshot by its version number. */
 export type Moment = 'head' | number
 
@@ -68,9 +74,7 @@ const FORMAT_VERSION = 1
 /** Measured in `bench/`: longer chains save little, and cost the reads of versions far from the newest. */
 const DEFAULT_CHAIN_LENGTH = 256
 
-/** An iteration moves on to a fresh view when its view is older than this, in milliseconds. */
-const MAX_VIEW_AGE = 5_000
-/** … and also when it has shown so many bytes, as long as that changes nothing in what it shows. */
+/** An iteration moves on to a fresh view also when it has shown so many bytes, as long as that changes nothing in what it shows. */
 const MAX_VIEW_BYTES = 16 * 1024 * 1024
 
 /** Thrown to the caller of a renewable iteration: see {@link History.records}. */
@@ -88,27 +92,29 @@ function isSameState(a: Head, b: Head): boolean {
  */
 export class History {
   readonly engine: Engine
+  /** @internal */
+  readonly limits: HistoryLimits
   readonly #committer: Committer
   readonly #maintenance: Maintenance
   readonly #packer: Packer
-  readonly #limits: HistoryLimits
   readonly #listeners = new Set<(head: Head) => void>()
   /** A lower bound of the visible epoch: records born by then are certainly visible. Only ever grows. */
   #knownEpoch = 0
 
   private constructor(engine: Engine, options: HistoryOptions) {
     this.engine = engine
-    this.#limits = { ...DEFAULT_LIMITS, ...options.limits }
+    this.limits = { ...DEFAULT_LIMITS, ...options.limits }
     this.#committer = new Committer({
       engine,
       flush: options.flush === true,
-      rollForward: () => rollForward(this.engine, this.#committer, this.#limits),
+      limits: this.limits,
+      rollForward: () => rollForward(this.engine, this.#committer, this.limits),
       onCommit: head => this.#committed(head),
     })
     const packing = { strategy: 'binary' as const, maxChainLength: DEFAULT_CHAIN_LENGTH, ...options.packing }
-    this.#packer = new Packer(engine, this.#committer, packing, this.#limits)
+    this.#packer = new Packer(engine, this.#committer, packing, this.limits)
     const logger = options.logger ?? SILENT_LOGGER
-    this.#maintenance = new Maintenance(engine, this.#committer, logger, this.#limits, this.#packer)
+    this.#maintenance = new Maintenance(engine, this.#committer, logger, this.limits, this.#packer)
   }
 
   /**
@@ -123,7 +129,7 @@ export class History {
       const history = new History(engine, options)
       const head = await history.head()
       history.#knownEpoch = head.epoch
-      if (head.pending !== 0) await rollForward(history.engine, history.#committer, history.#limits)
+      if (head.pending !== 0) await rollForward(history.engine, history.#committer, history.limits)
       if (head.sequence > 0) history.#maintenance.kick()
       return history
     } catch (error) {
@@ -143,7 +149,7 @@ export class History {
     if (head.epoch > this.#knownEpoch) {
       this.#knownEpoch = head.epoch
       this.#maintenance.kick()
-    } else if (Maintenance.isDue(head)) {
+    } else if (this.#maintenance.isDue(head)) {
       this.#maintenance.kick()
     }
     for (const listener of this.#listeners) listener(head)
@@ -173,11 +179,13 @@ export class History {
   }
 
   /** Where the log that readers can see ends, and the epoch they see: a commit that is pending is not visible yet. */
-  position(): Promise<{ readonly sequence: number; readonly epoch: number }> {
-    return this.view(async (view, { pending, sequence, epoch }) => ({
-      sequence: pending === 0 ? sequence : (await readPending(view)).since,
-      epoch,
-    }))
+  position(): Promise<LogPosition> {
+    return this.view((view, head) => this.positionIn(view, head))
+  }
+
+  /** {@link History.position} in a view that the caller holds, with its head. */
+  async positionIn(view: View, { pending, sequence, epoch }: Head): Promise<LogPosition> {
+    return { sequence: pending === 0 ? sequence : (await readPending(view)).since, epoch }
   }
 
   head(): Promise<Head> {
@@ -247,7 +255,9 @@ export class History {
         const live = moment === 'head' && head.pending === 0
         do {
           const bounded: KeyRange = Number.isFinite(left) ? { ...rest, limit: left } : rest
-          const page: RecordPage = live ? await scanLive(view, bounded) : await scanAt(view, bounded, epoch)
+          const page: RecordPage = live
+            ? await scanLive(view, bounded)
+            : await scanAt(view, bounded, epoch, this.limits)
           const records = page.records.length > left ? page.records.slice(0, left) : page.records
           left -= records.length
           rest = page.resumeAfter && resumed(range, page.resumeAfter)
@@ -258,7 +268,7 @@ export class History {
         } while (
           rest !== undefined &&
           left > 0 &&
-          (consistent || performance.now() - opened < MAX_VIEW_AGE) &&
+          (consistent || performance.now() - opened < this.limits.viewAge) &&
           !(renewable && bytes >= MAX_VIEW_BYTES && (moment !== 'head' || (await this.#isNewest(head))))
         )
       } finally {
@@ -292,7 +302,7 @@ export class History {
 
   /** A change of any size. */
   bulk(source: BulkSource, goal: BulkGoal = { kind: 'state' }): Promise<BulkSummary> {
-    return bulkCommit(this.engine, this.#committer, source, goal, this.#limits)
+    return bulkCommit(this.engine, this.#committer, source, goal, this.limits)
   }
 
   /**
@@ -361,12 +371,12 @@ export class History {
 
   /** The keys touched in a range of epochs, in one pass. */
   changedKeys(range: EpochRange, above?: string): Promise<ChangePage> {
-    return this.view(view => readChangedKeys(view, range, above))
+    return this.view(view => readChangedKeys(view, range, this.limits, above))
   }
 
   /** How much a range of epochs changed. */
   async summarize(range: EpochRange): Promise<ChangeSummary> {
-    const [summary] = await this.view(view => summarizeChanges(view, [range]))
+    const [summary] = await this.view(view => summarizeChanges(view, [range], this.limits))
     return summary ?? { changes: 0, bytes: 0 }
   }
 

@@ -12,7 +12,7 @@ import {
   packChangeLists,
   readChangedKeys,
 } from './change-list.ts'
-import { readLog } from './commit-log.ts'
+import { readLog, TOUCHED } from './commit-log.ts'
 import type { Committer, ExclusiveResult } from './committer.ts'
 import { freeVersions } from './free-versions.ts'
 import { decodeHead, HEAD_KEY, type Head } from './head.ts'
@@ -22,13 +22,7 @@ import type { Packer } from './packer.ts'
 import { epochsToFree, listSnapshotRows, unmarkForFreeing } from './snapshot-table.ts'
 import { abandonedStages, removeStagedRows } from './stage.ts'
 
-/** A run of the change lists has at most so many keys, by which folding bounds its memory. */
-const MAX_RUN_KEYS = 25_000
-/** The log keeps at least so many entries, for watchers that lag and for asking after an operation. */
-const KEPT_LOG_ENTRIES = 1024
-/** The open epoch is folded as well once the log has grown by so many entries. */
-const MAX_UNFOLDED_ENTRIES = 8192
-/** As many does a compaction leave. */
+/** A compaction leaves so many log entries, or fewer. */
 const FEW_LOG_ENTRIES = 16
 /** Up to which epoch the change lists are packed. */
 const PACKED_LISTS_KEY = Buffer.from('packed-lists')
@@ -36,8 +30,6 @@ const PACKED_LISTS_KEY = Buffer.from('packed-lists')
 const PAUSE = 25
 /** Rows that a step reads or writes, roughly, of tables that may be large. */
 const STEP_ROWS = 1000
-/** Log rows trimmed in one commit. */
-const TRIM_ROWS = 2000
 
 /**
  * Work that keeps the store small, done in the background in small commits: folding the log of sealed epochs into
@@ -79,8 +71,8 @@ export class Maintenance {
   }
 
   /** Whether the log is long enough to be folded although its epoch is open. */
-  static isDue(head: Head): boolean {
-    return head.sequence - head.folded > MAX_UNFOLDED_ENTRIES
+  isDue(head: Head): boolean {
+    return isLong(head, this.#limits)
   }
 
   /** Resolves when nothing is left to do. Rejects with what keeps the work from being done. */
@@ -103,7 +95,7 @@ export class Maintenance {
       return { value: undefined }
     })
     while (await this.#packChanges(1));
-    while (await this.#trim(FEW_LOG_ENTRIES));
+    while (await this.#trim(Math.min(FEW_LOG_ENTRIES, this.#limits.keptLogEntries)));
   }
 
   /** Stops after the step under way. */
@@ -152,7 +144,7 @@ export class Maintenance {
     await this.#relief.worked(STEP_ROWS, 0)
     return (
       (await this.#fold()) ||
-      (await this.#trim(KEPT_LOG_ENTRIES)) ||
+      (await this.#trim(this.#limits.keptLogEntries)) ||
       (await this.#free()) ||
       (await this.#packChanges(this.#limits.packListEpochs)) ||
       (await this.#pack()) ||
@@ -170,14 +162,14 @@ export class Maintenance {
   }
 
   async #fold(): Promise<boolean> {
-    const piece = await this.#read(gatherRuns)
+    const piece = await this.#read((view, head) => gatherRuns(view, head, this.#limits))
     if (piece === undefined) return false
     const { from, through, runs } = piece
     return this.#committer.exclusive<boolean>(
       async (view, batch, head): Promise<ExclusiveResult<boolean>> => {
         // Somebody else has folded meanwhile: look again.
         if (head.folded !== from) return { value: true }
-        for (const [epoch, changes] of runs) await appendRun(view, batch, epoch, changes)
+        for (const [epoch, changes] of runs) await appendRun(view, batch, epoch, changes, this.#limits)
         return { value: true, head: { ...head, folded: through } }
       },
     )
@@ -188,7 +180,11 @@ export class Maintenance {
     const due = await this.#read(async (view, head) => {
       if (surplus(head) - head.logStart >= kept) return true
       // Those that the last pass has left, or a writer that died before the next one.
-      const { rows } = await view.scan('log', { lt: counterTupleKey(head.logStart), limit: 1, keysOnly: true })
+      const { rows } = await view.scan('log', {
+        lt: counterTupleKey(head.logStart),
+        limit: 1,
+        keysOnly: true,
+      })
       return rows.length > 0
     })
     if (!due) return false
@@ -196,7 +192,7 @@ export class Maintenance {
       const keepFrom = Math.max(head.logStart, surplus(head))
       const { rows, more } = await view.scan('log', {
         lt: counterTupleKey(keepFrom),
-        limit: TRIM_ROWS,
+        limit: this.#limits.trimRows,
         keysOnly: true,
       })
       for (const row of rows) batch.delete('log', row.key)
@@ -212,7 +208,7 @@ export class Maintenance {
     let above = ''
     for (let more = true; more; ) {
       const page = await this.#read(view =>
-        readChangedKeys(view, { after: gap.first, through: gap.next }, above),
+        readChangedKeys(view, { after: gap.first, through: gap.next }, this.#limits, above),
       )
       for (let start = 0; start < page.keys.length; start += freeKeys) {
         if (this.#closed) return false
@@ -248,7 +244,7 @@ export class Maintenance {
       const range = await due(view, head)
       if (range === undefined) return { value: false }
       const snapshots = (await listSnapshotRows(view)).map(snapshot => snapshot.epoch)
-      const through = await packChangeLists(view, batch, range, snapshots)
+      const through = await packChangeLists(view, batch, range, snapshots, this.#limits)
       batch.put('meta', PACKED_LISTS_KEY, counterKey(through))
       return { value: true }
     })
@@ -263,10 +259,14 @@ export class Maintenance {
     const stage = stages[0]
     if (stage === undefined) return false
     return this.#committer.exclusive<boolean>(async (view, batch) => {
-      const more = await removeStagedRows(view, batch, stage)
+      const more = await removeStagedRows(view, batch, stage, this.#limits.trimRows)
       return { value: more || stages.length > 1 }
     })
   }
+}
+
+function isLong(head: Head, { unfoldedEntries }: HistoryLimits): boolean {
+  return head.sequence - head.folded > unfoldedEntries
 }
 
 interface FoldPiece {
@@ -280,15 +280,15 @@ interface FoldPiece {
  * keys. Whole commits only, so that one number says how far folding has come; a single commit may exceed the bound by
  * itself.
  */
-async function gatherRuns(view: View, head: Head): Promise<FoldPiece | undefined> {
-  const evenOpen = Maintenance.isDue(head)
+async function gatherRuns(view: View, head: Head, limits: HistoryLimits): Promise<FoldPiece | undefined> {
+  const evenOpen = isLong(head, limits)
   const runs = new Map<number, ChangedKeys>()
   let keys = 0
   let through = head.folded
   let complete = true
   for await (const entries of readLog(view, head.folded)) {
     for (const entry of entries) {
-      if (keys >= MAX_RUN_KEYS && entry.sequence > through) return piece()
+      if (keys >= limits.runKeys && entry.sequence > through) return piece()
       if (entry.epoch > head.epoch) return complete ? piece() : undefined
       if (entry.epoch === head.epoch && complete && !evenOpen) {
         if (through > head.folded) return piece()
@@ -313,11 +313,18 @@ async function gatherRuns(view: View, head: Head): Promise<FoldPiece | undefined
   }
 }
 
-/** The last sealed epoch whose log is folded to its end: no list of an epoch up to it will be added any more. */
+/**
+ * The last sealed epoch whose log is folded to its end: no list of an epoch up to it will be added any more.
+ *
+ * Epochs ascend along the log, but for the entries of a large commit that adds a snapshot: those of its two epochs
+ * alternate, and the ones that only touch keys are of the later.
+ */
 async function foldedThrough(view: View, head: Head): Promise<number> {
   for await (const entries of readLog(view, head.folded)) {
     const first = entries[0]
-    if (first !== undefined) return Math.min(first.epoch, head.epoch) - 1
+    if (first === undefined) continue
+    const follows = first.changes.some(({ kind }) => kind === TOUCHED) ? first.epoch - 1 : first.epoch
+    return Math.min(follows, head.epoch) - 1
   }
   return head.epoch - 1
 }

@@ -53,8 +53,6 @@ const TOTALS_KEY = Buffer.from('pack-totals')
 /** Loose versions of one key are packed when they take so many bytes, if there are at least a few. */
 const LOOSE_BYTES = 256 * 1024
 const FEW_VERSIONS = 4
-/** Short chains are merged when so many of them stand in a row: each merge lifts a version one tier up. */
-const FAN_OUT = 7
 /** A chain with so many bytes of edits is not merged any more: reading it would cost too much. */
 const FULL_EDIT_BYTES = 32 * 1024
 /** A key is packed in groups of at most so many bytes of values, by which memory is bounded. */
@@ -116,7 +114,7 @@ export class Packer {
     const turns = new Turns()
     let above = ''
     for (let more = true; more; ) {
-      const page = await this.#read(view => readChangedKeys(view, due, above))
+      const page = await this.#read(view => readChangedKeys(view, due, this.#limits, above))
       for (const name of page.keys) {
         if (isStopped()) return false
         const key = fromByteString(name)
@@ -195,7 +193,7 @@ export class Packer {
       loose.length >= Math.min(this.#limits.packVersions, this.#options.maxChainLength) ||
       (loose.length >= FEW_VERSIONS && looseBytes >= LOOSE_BYTES)
     if (!enough) return []
-    return [...loose, ...(short.length >= FAN_OUT ? short : [])].reverse()
+    return [...loose, ...(short.length >= this.#limits.packFanOut ? short : [])].reverse()
   }
 
   /** Runs of rows of a key, oldest first, that packing together would make smaller. */

@@ -2,6 +2,7 @@ import { bytesEqual, compareBytes } from '../core/bytes.ts'
 import { firstVersionKey, lastVersionKey, splitVersionKey, versionKey } from '../core/key.ts'
 import { type MaybePromise, whenReady } from '../core/maybe-promise.ts'
 import type { FloorQuery, Row, ScanRange, View } from '../engine/engine.ts'
+import type { HistoryLimits } from './limits.ts'
 import { type ParsedRecord, parseRecord, TOMBSTONE } from './record.ts'
 import { versionAt, versionsOf } from './version-row.ts'
 
@@ -117,11 +118,16 @@ export function scanLive(view: View, range: KeyRange): MaybePromise<RecordPage> 
  * Live records born by then stand as they are. The others are looked up in the history, and so are keys that are no
  * longer live: those are found by leaping through the history from key to key, however many versions each has.
  */
-export async function scanAt(view: View, range: KeyRange, epoch: number): Promise<RecordPage> {
+export async function scanAt(
+  view: View,
+  range: KeyRange,
+  epoch: number,
+  limits: HistoryLimits,
+): Promise<RecordPage> {
   const page = await view.scan('live', range)
   const reverse = range.reverse === true
   const boundary = page.more ? page.rows.at(-1)?.key : undefined
-  const dead = await deadKeys(view, range, boundary, page.rows)
+  const dead = await deadKeys(view, range, boundary, page.rows, limits.deadKeys)
   const end = dead.resumeAfter
   // Where the dead keys were cut off, the live keys past the cut belong to the next page.
   const rows = end === undefined ? page.rows : page.rows.filter(row => before(row.key, end, reverse))
@@ -156,15 +162,13 @@ interface DeadKeys {
   readonly resumeAfter: Uint8Array | undefined
 }
 
-/** At most so many keys that are only in the history make a page. */
-const MAX_DEAD_KEYS = 1000
-
-/** The keys of a range, up to and including `boundary`, that are in the history but not among the live rows. */
+/** The keys of a range, up to and including `boundary`, that are in the history but not among the live rows; the first `most`. */
 async function deadKeys(
   view: View,
   range: KeyRange,
   boundary: Uint8Array | undefined,
   live: readonly Row[],
+  most: number,
 ): Promise<DeadKeys> {
   const reverse = range.reverse === true
   const keys: Uint8Array[] = []
@@ -186,7 +190,7 @@ async function deadKeys(
     const current = live[position]
     if (current === undefined || !bytesEqual(current.key, key)) {
       keys.push(key)
-      if (keys.length >= MAX_DEAD_KEYS) return { keys, resumeAfter: key }
+      if (keys.length >= most) return { keys, resumeAfter: key }
     }
     next = reverse
       ? { ...next, lt: firstVersionKey(key), lte: undefined }

@@ -50,10 +50,18 @@ function forgetStage(batch: Batch, stage: StageId): void {
 
 /** The stages that nobody will roll forward any more. */
 export async function abandonedStages(view: View, now: number): Promise<StageId[]> {
-  const { rows } = await view.scan('meta', { gt: REGISTRY_PREFIX, lt: REGISTRY_END })
-  return rows
-    .filter(row => counterAt(row.value) < now - ABANDONED_AFTER)
-    .map(row => counterAt(row.key.subarray(REGISTRY_PREFIX.byteLength)))
+  const stages: StageId[] = []
+  let gt: Uint8Array = REGISTRY_PREFIX
+  for (;;) {
+    const page = await view.scan('meta', { gt, lt: REGISTRY_END })
+    for (const { key, value } of page.rows) {
+      if (counterAt(value) < now - ABANDONED_AFTER)
+        stages.push(counterAt(key.subarray(REGISTRY_PREFIX.byteLength)))
+    }
+    const last = page.rows.at(-1)
+    if (!page.more || last === undefined) return stages
+    gt = last.key
+  }
 }
 
 /** A run of a stage: they are numbered from 0. */
@@ -136,12 +144,17 @@ export async function findStaged(
   return found
 }
 
-/** Removes some rows of a stage. Returns whether any are left. */
-export async function removeStagedRows(view: View, batch: Batch, stage: StageId): Promise<boolean> {
+/** Removes at most `limit` rows of a stage. Returns whether any are left. */
+export async function removeStagedRows(
+  view: View,
+  batch: Batch,
+  stage: StageId,
+  limit: number,
+): Promise<boolean> {
   const page = await view.scan('staged', {
     gte: counterKey(stage),
     lt: counterKey(stage + 1),
-    limit: 1000,
+    limit,
     keysOnly: true,
   })
   for (const row of page.rows) batch.delete('staged', row.key)

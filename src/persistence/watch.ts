@@ -1,11 +1,11 @@
 import { fromByteString, toByteString } from '../core/bytes.ts'
 import { PersistenceError } from '../core/errors.ts'
-import { decodeKey, MAX_EPOCH } from '../core/key.ts'
+import { decodeKey } from '../core/key.ts'
 import type { View } from '../engine/engine.ts'
 import { readChangedKeys } from '../history/change-list.ts'
 import { ADDED, type LogEntry, REMOVED, readLog, TOUCHED } from '../history/commit-log.ts'
 import type { Head } from '../history/head.ts'
-import type { History } from '../history/history.ts'
+import type { History, LogPosition } from '../history/history.ts'
 import { readManyAt } from '../history/reader.ts'
 import { decodePayload, type ParsedRecord } from '../history/record.ts'
 import { listSnapshotRows } from '../history/snapshot-table.ts'
@@ -50,8 +50,8 @@ export class Watcher<S> implements AsyncIterableIterator<Change<S>> {
   readonly #unsubscribe: (() => void)[] = []
   #left: number
   #timer: NodeJS.Timeout | undefined
-  #start: Promise<Position> | undefined
-  #position: Position = { sequence: 0, epoch: 0 }
+  #start: Promise<LogPosition> | undefined
+  #position: LogPosition = { sequence: 0, epoch: 0 }
   #buffer: Change<S>[] = []
   #ended = false
   #awake = true
@@ -145,7 +145,7 @@ export class Watcher<S> implements AsyncIterableIterator<Change<S>> {
     })
   }
 
-  async #follow(view: View, head: Head): Promise<Position> {
+  async #follow(view: View, head: Head): Promise<LogPosition> {
     let { sequence, epoch } = this.#position
     let taken = 0
     for await (const entries of readLog(view, sequence)) {
@@ -178,7 +178,7 @@ export class Watcher<S> implements AsyncIterableIterator<Change<S>> {
   }
 
   /** Where the log is gone, the change lists still name every key touched in the epochs since. */
-  async #catchUp(view: View, head: Head): Promise<Position> {
+  async #catchUp(view: View, head: Head): Promise<LogPosition> {
     // Those of epochs below the oldest snapshot are discarded in the background.
     const oldest = (await listSnapshotRows(view))[0]?.epoch ?? head.epoch
     if (this.#position.epoch < oldest) {
@@ -189,7 +189,8 @@ export class Watcher<S> implements AsyncIterableIterator<Change<S>> {
     }
     let above = ''
     for (let more = true; more; ) {
-      const page = await readChangedKeys(view, { after: this.#position.epoch - 1, through: MAX_EPOCH }, above)
+      const range = { after: this.#position.epoch - 1, through: head.epoch }
+      const page = await readChangedKeys(view, range, this.#history.limits, above)
       const keys = page.keys.filter(this.#wanted).map(fromByteString)
       const records = await readManyAt(view, keys, head.epoch)
       for (const [i, key] of keys.entries()) {
@@ -199,13 +200,9 @@ export class Watcher<S> implements AsyncIterableIterator<Change<S>> {
       above = page.keys.at(-1) ?? above
       more = page.more
     }
-    return { sequence: head.sequence, epoch: head.epoch }
+    // The entries of a pending commit are told once it has ended.
+    return this.#history.positionIn(view, head)
   }
-}
-
-interface Position {
-  readonly sequence: number
-  readonly epoch: number
 }
 
 function toChange<S>(

@@ -182,7 +182,11 @@ export class SnapshotManager<S = Record<string, unknown>> {
       // In the commit that seals: the base cannot be dropped, nor the state change, between measuring and sealing.
       const base = wanted === undefined ? await newestSnapshot(view) : await requireSnapshot(view, wanted)
       if (base === undefined) return encodeMetadata(newMetadata(checked, { kind: 'full' }))
-      const [cost] = await summarizeChanges(view, [{ after: base.epoch, through: head.epoch }])
+      const [cost] = await summarizeChanges(
+        view,
+        [{ after: base.epoch, through: head.epoch }],
+        this.#history.limits,
+      )
       const metadata = newMetadata(checked, { kind: 'delta', baseVersion: formatVersion(base.version) })
       return encodeMetadata({ ...metadata, ...cost })
     }, pruneByPolicy)
@@ -269,7 +273,7 @@ export class SnapshotManager<S = Record<string, unknown>> {
     return this.#history.view(async view => {
       const rows = await listSnapshotRows(view)
       const ranges = rows.map((row, i) => ({ after: rows[i - 1]?.epoch ?? 0, through: row.epoch }))
-      const costs = await summarizeChanges(view, ranges)
+      const costs = await summarizeChanges(view, ranges, this.#history.limits)
       return rows.map((row, i) => toSnapshotInfo(row, decodeMetadata(row.metadata), costs[i] ?? NO_COST))
     })
   }

@@ -25,8 +25,6 @@ export interface TouchedOptions {
 /** Keys whose records are in memory together: at most so many, and fewer where they are large. */
 const MAX_CHUNK_KEYS = 500
 const CHUNK_BYTES = 1024 * 1024
-/** A view that is older than this is given up for a fresh one, in milliseconds. */
-const MAX_VIEW_AGE = 5_000
 
 /**
  * The records of all keys that were touched between two moments, in key order; whichever of the two is the older.
@@ -59,7 +57,7 @@ export async function* touchedRecords(
           await history.assertExists(from)
           await history.assertExists(to)
           yield chunk.map((key, i) => ({ key, before: olds[i], after: news[i] }))
-        } while (start < keys.length && performance.now() - opened < MAX_VIEW_AGE)
+        } while (start < keys.length && performance.now() - opened < history.limits.viewAge)
       } finally {
         view.close()
       }
@@ -90,7 +88,8 @@ async function* touchedKeys(
   for (let more = true; more; ) {
     const page = await history.view(async view => {
       const [one, other] = await epochsOf(history, view, from, to)
-      return readChangedKeys(view, { after: Math.min(one, other), through: Math.max(one, other) }, above)
+      const range = { after: Math.min(one, other), through: Math.max(one, other) }
+      return readChangedKeys(view, range, history.limits, above)
     })
     const keys = page.keys.filter(wanted)
     if (reverse) for (const key of keys) gathered.push(key)
