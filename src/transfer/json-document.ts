@@ -23,6 +23,7 @@ import {
   scanValue,
   skipSpace,
 } from './json-syntax.ts'
+import { refuseRoundedIntegers } from './rounded-integers.ts'
 import { isTagged } from './typed-json.ts'
 
 const FORM = '{"metadata": {...}, "data": {...}}'
@@ -177,11 +178,11 @@ function takeMembers(window: ByteWindow, batch: ImportedEntry[]): boolean {
     if (mark !== COMMA && mark !== CLOSE_BRACE) throw malformed(window, 'members')
     if (separator + 1 - start > window.maxValueBytes)
       throw incomplete(window, 'members', window.maxValueBytes)
-    batch.push({
-      key: parseSlice(window, start, nameEnd, 'members') as string,
-      value: parseSlice(window, valueStart, valueEnd, 'members'),
-      line: window.line,
-    })
+    const key = parseSlice(window, start, nameEnd, 'members') as string
+    const text = window.bytes.toString('utf8', valueStart, valueEnd)
+    const value = parseText(window, text, 'members')
+    refuseRoundedIntegers(text, { file: window.file, line: window.line, key })
+    batch.push({ key, value, line: window.line })
     window.position = separator + 1
     window.line = counter.line
     if (mark === CLOSE_BRACE) return true
@@ -190,8 +191,13 @@ function takeMembers(window: ByteWindow, batch: ImportedEntry[]): boolean {
 
 /** Parses bytes of what begins at `position`. */
 function parseSlice(window: ByteWindow, start: number, end: number, context: 'members' | 'value'): unknown {
+  return parseText(window, window.bytes.toString('utf8', start, end), context)
+}
+
+/** Parses the text of what begins at `position`, or in the member that does. */
+function parseText(window: ByteWindow, text: string, context: 'members' | 'value'): unknown {
   try {
-    return JSON.parse(window.bytes.toString('utf8', start, end))
+    return JSON.parse(text)
   } catch (error) {
     throw malformed(window, context, error)
   }

@@ -10,6 +10,7 @@ import {
 } from './entries.ts'
 import { importError } from './import-error.ts'
 import { findJsonError, INCOMPLETE, NEWLINE, OPEN_BRACE, scanValue, skipSpace } from './json-syntax.ts'
+import { refuseRoundedIntegers } from './rounded-integers.ts'
 
 const FORM = '{"key": "...", "value": ...}'
 
@@ -113,11 +114,16 @@ function parseLine(window: ByteWindow, end: number): Line | undefined {
   if (objectEnd === INCOMPLETE || skipSpace(bytes, objectEnd, end, counter) !== end) {
     throw malformed(window, end)
   }
+  const text = bytes.toString('utf8', start, end)
+  let line: Line
   try {
-    return JSON.parse(bytes.toString('utf8', start, end))
+    line = JSON.parse(text)
   } catch (error) {
     throw malformed(window, end, error)
   }
+  const { file } = window
+  refuseRoundedIntegers(text, { file, line: window.line, key: String(line.key), member: 'value' })
+  return line
 }
 
 function malformed(window: ByteWindow, end: number, cause?: unknown): ImportError {

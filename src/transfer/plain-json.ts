@@ -92,7 +92,7 @@ function describeObject(value: object): string {
 const IDENTIFIER = /^[\p{ID_Start}$_][\p{ID_Continue}$]*$/u
 
 /** Such as `$.items[3]["odd key"]`. */
-function formatPath(segments: readonly (string | number)[]): string {
+export function formatPath(segments: readonly (string | number)[]): string {
   const steps = segments.map(segment =>
     typeof segment === 'string' && IDENTIFIER.test(segment) ? `.${segment}` : `[${JSON.stringify(segment)}]`,
   )
