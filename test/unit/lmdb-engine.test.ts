@@ -244,6 +244,14 @@ describe('opening', () => {
     }
   })
 
+  test.runIf(process.platform === 'linux')('says so where nothing can be created', async () => {
+    for (const path of ['/proc/varve', '/proc/self/fd/varve/store']) {
+      const error = await failure(lmdb(path).open())
+      expect(error.code).toBe('ENGINE_NOT_WRITABLE')
+      expect(error.message).toContain(path)
+    }
+  })
+
   test('says so where the folder cannot be written or created', async () => {
     const path = freshPath()
     await mkdir(path)

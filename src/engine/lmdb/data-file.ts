@@ -1,7 +1,7 @@
 import { constants } from 'node:fs'
 import { access, mkdir, open, realpath, stat } from 'node:fs/promises'
 import { endianness } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { EngineError } from '../../core/errors.ts'
 import { toEngineError } from './errors.ts'
@@ -22,7 +22,7 @@ export interface PreparedFolder {
  */
 export async function prepareFolder(path: string): Promise<PreparedFolder> {
   try {
-    await mkdir(path, { recursive: true })
+    await createFolder(path)
     const folder = await realpath(path)
     const { current, exists } = await findDataFile(folder)
     try {
@@ -37,6 +37,33 @@ export async function prepareFolder(path: string): Promise<PreparedFolder> {
   } catch (cause) {
     throw toEngineError(cause, 'open', path)
   }
+}
+
+/**
+ * Creates a folder and what is missing above it.
+ *
+ * `mkdir` of Node does so too, but never ends where a folder that is there refuses to have another made in it with
+ * `ENOENT`, as `/proc` does: it takes that to mean that the parent is missing, and makes it again, for ever.
+ */
+async function createFolder(path: string): Promise<void> {
+  try {
+    await mkdir(path)
+  } catch (error) {
+    if (await isFolder(path)) return
+    const parent = dirname(path)
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || parent === path || (await isFolder(parent))) {
+      throw error
+    }
+    await createFolder(parent)
+    await createFolder(path)
+  }
+}
+
+async function isFolder(path: string): Promise<boolean> {
+  return stat(path).then(
+    stats => stats.isDirectory(),
+    () => false,
+  )
 }
 
 /** The length of LMDB's files in a folder, in bytes. */

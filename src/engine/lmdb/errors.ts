@@ -34,7 +34,7 @@ export function toEngineError(cause: unknown, doing: string, path: string): Engi
     case 'EACCES':
     case 'EPERM':
     case 'EROFS':
-    // What Node answers to mkdir, recursive, on a file system that can only be read.
+    // What mkdir answers where nothing can be made, as in /proc.
     case 'ENOENT':
       return new EngineError(
         `${what}: it cannot be created or written (${code}). Give a folder that this process may write to.`,
