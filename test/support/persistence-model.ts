@@ -2,7 +2,6 @@ import assert from 'node:assert/strict'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setImmediate as nextTurn } from 'node:timers/promises'
 import fc from 'fast-check'
 import type { Engine } from '../../src/engine/engine.ts'
 import type { History } from '../../src/history/history.ts'
@@ -67,8 +66,9 @@ type Large =
   | readonly ['importSnapshot', number]
   | readonly ['setMany', Record<string, unknown>]
   | readonly ['snapshot']
+  | readonly ['watch']
 
-/** Which of the two open stores makes a call, and how many turns pass before it. */
+/** Which of the two open stores makes a call, and how long after the one before: so many small reads take place. */
 interface Overlapping {
   readonly call: Large
   readonly store: 0 | 1
@@ -111,11 +111,12 @@ const large: fc.Arbitrary<Large> = fc.oneof(
   { weight: 1, arbitrary: fc.tuple(fc.constant('importSnapshot' as const), fc.nat(FILES.length - 1)) },
   { weight: 2, arbitrary: fc.tuple(fc.constant('setMany' as const), entries) },
   { weight: 1, arbitrary: fc.tuple(fc.constant('snapshot' as const)) },
+  { weight: 1, arbitrary: fc.tuple(fc.constant('watch' as const)) },
 )
 const overlapping: fc.Arbitrary<Overlapping> = fc.record({
   call: large,
   store: fc.constantFrom(0, 1),
-  turns: fc.nat(12),
+  turns: fc.oneof(fc.nat(6), fc.nat(60)),
 })
 
 const command: fc.Arbitrary<Command> = fc.oneof(
@@ -370,7 +371,7 @@ class Pair {
       }
       case 'watch':
         await this.#follower?.stop()
-        this.#follower = this.#follow()
+        this.#follower = follow(persistence)
         break
       case 'overlapping':
         await this.#overlap(command[1])
@@ -412,7 +413,7 @@ class Pair {
     const running: Promise<unknown>[] = []
     for (const { call, store, turns } of calls) {
       const { persistence } = this.#stores[store % this.#stores.length] as OpenStore
-      for (let turn = 0; turn < turns; turn++) await nextTurn()
+      for (let turn = 0; turn < turns; turn++) await persistence.size()
       switch (call[0]) {
         case 'save': {
           const after = new Map(Object.entries(call[1]))
@@ -447,6 +448,10 @@ class Pair {
         case 'setMany':
           running.push(persistence.setMany(Object.entries(call[1])))
           effects.push(state => ({ state: new Map([...state, ...Object.entries(call[1])]) }))
+          break
+        case 'watch':
+          await this.#follower?.stop()
+          this.#follower = follow(persistence)
           break
         case 'snapshot':
           running.push(persistence.createSnapshot())
@@ -484,30 +489,6 @@ class Pair {
     assert.ok(explained, 'the calls did not end as if made one after the other')
     model.state = state
     for (const snapshot of added) model.snapshots.push({ ...snapshot, tags: new Set() })
-  }
-
-  /** Applies every change from now on to a copy of the state. */
-  #follow(): Follower {
-    const state = this.model.copy()
-    const { persistence } = this
-    const watcher = persistence.watch()
-    const ended = (async () => {
-      for await (const { key, type, value } of watcher) {
-        if (key === LAST_CHANGE) return
-        if (type === 'removed' || value === undefined) state.delete(key)
-        else state.set(key, value)
-      }
-    })()
-    ended.catch(() => undefined)
-    return {
-      persistence,
-      state,
-      ended,
-      async stop() {
-        await watcher.return?.()
-        await ended.catch(() => undefined)
-      },
-    }
   }
 
   /** Who applied all changes in turn has the current state. */
@@ -595,6 +576,31 @@ class Pair {
       before = state
     }
     return found
+  }
+}
+
+/** Applies every change from now on to a copy of the state. */
+function follow(persistence: Persistence): Follower {
+  const state: ModelState = new Map()
+  const watcher = persistence.watch()
+  const ended = (async () => {
+    // What is committed in between is told as well.
+    for (const [name, value] of Object.entries(await persistence.load())) state.set(name, value)
+    for await (const { key, type, value } of watcher) {
+      if (key === LAST_CHANGE) return
+      if (type === 'removed' || value === undefined) state.delete(key)
+      else state.set(key, value)
+    }
+  })()
+  ended.catch(() => undefined)
+  return {
+    persistence,
+    state,
+    ended,
+    async stop() {
+      await watcher.return?.()
+      await ended.catch(() => undefined)
+    },
   }
 }
 
