@@ -112,7 +112,9 @@ export class Maintenance {
         // Callers' commits queue in between: a step is one commit, and a turn of the event loop follows.
         let activity = this.#committer.activity
         while (!this.#closed && (await this.#step())) {
-          if (this.#committer.activity === activity || this.#finishing > 0) await nextTurn()
+          // Nothing may pause once it is closed: the pause does not keep the process alive, which waits for the end.
+          const holdsBack = this.#committer.activity !== activity && this.#finishing === 0 && !this.#closed
+          if (!holdsBack) await nextTurn()
           else await this.#pause()
           activity = this.#committer.activity
         }

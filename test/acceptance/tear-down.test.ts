@@ -6,6 +6,12 @@ import { createPersistence, StoreClosedError } from '../../src/index.ts'
 import { runTask } from '../support/peers.ts'
 import { ENGINES, newPlace, temporaryFolder } from '../support/stores.ts'
 
+describe('closing', () => {
+  it('comes to its end though nothing else keeps the process alive', () => {
+    expect(runTask('closeWhileBusy', [])).toBe('closed')
+  })
+})
+
 describe.each(ENGINES)('tearing down, on %s', name => {
   it('leaves no timer and no handle in this process', async () => {
     const place = await newPlace(name)
