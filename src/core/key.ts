@@ -8,9 +8,6 @@ export const MAX_KEY_BYTES = 1024
 const COUNTER_BYTES = 6
 const MAX_COUNTER = 2 ** 48 - 1
 
-/** No epoch reaches this; a range of epochs up to it has no end. */
-export const MAX_EPOCH: number = MAX_COUNTER - 1
-
 /**
  * A key as its UTF-8 bytes, checked.
  *

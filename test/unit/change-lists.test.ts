@@ -37,4 +37,17 @@ describe('packed change lists', () => {
     expect(await state.verify()).toMatchObject({ ok: true })
     await state.close()
   })
+
+  it('stay while a list in them is needed, though the first is not', async () => {
+    const state = await createPersistence()
+    for (let i = 1; i <= 4; i++) {
+      await state.set('x', i)
+      await state.createSnapshot()
+    }
+    await state.compact()
+    await state.deleteSnapshot('v1')
+    await state.compact()
+    expect((await state.compareSnapshots('v2', 'v3')).changed.map(({ key }) => key)).toEqual(['x'])
+    await state.close()
+  })
 })
