@@ -18,13 +18,13 @@ export type { JsonPatchOperation } from './delta/json-patch.ts'
 export type { Engine } from './engine/engine.ts'
 export { lmdb } from './engine/lmdb.ts'
 export { memory } from './engine/memory.ts'
+export type { CompactOptions, CompactProgress, CompactSummary } from './history/history.ts'
 export type { Problem, Verification, VerifyOptions } from './history/verify.ts'
 export { createPersistence } from './persistence/create-persistence.ts'
 export type { OperationMetrics } from './persistence/operation-metrics.ts'
 export type { CacheKind, DeltaStrategy, PersistenceOptions } from './persistence/options.ts'
 export type {
   CacheMetrics,
-  CompactSummary,
   DeltaMetrics,
   Metrics,
   Persistence,

@@ -29,6 +29,11 @@ export function writeVarint(target: Uint8Array, offset: number, value: number): 
   return at
 }
 
+/** Writes a safe integer of either sign, at most 2⁵² from zero, small ones short; as {@link writeVarint} does. */
+export function writeSignedVarint(target: Uint8Array, offset: number, value: number): number {
+  return writeVarint(target, offset, value < 0 ? -2 * value - 1 : 2 * value)
+}
+
 /** Reads what {@link writeVarint} wrote, one number after the other. Reading past the end is a `DataIntegrityError`. */
 export class VarintReader {
   readonly bytes: Uint8Array
@@ -57,6 +62,12 @@ export class VarintReader {
     throw new DataIntegrityError(
       'A stored number is truncated or too large; the record that holds it is damaged.',
     )
+  }
+
+  /** A number of {@link writeSignedVarint}. */
+  nextSigned(): number {
+    const value = this.next()
+    return value % 2 === 0 ? value / 2 : -(value + 1) / 2
   }
 
   /** The next `length` bytes, as a view of the same memory. */

@@ -94,6 +94,14 @@ export interface CommitOptions {
   readonly flush?: boolean | undefined
 }
 
+/** What the compaction of an engine may be given. */
+export interface EngineCompactOptions {
+  /** Cancels: the call rejects with its reason. */
+  readonly signal?: AbortSignal | undefined
+  /** Called every now and then with the rows copied so far. */
+  readonly onProgress?: ((rows: number) => void) | undefined
+}
+
 /** How much room a store takes. */
 export interface EngineStats {
   /** Bytes of the files, or of the server's tables, as they are now; for `memory()`, of the keys and values. */
@@ -144,8 +152,8 @@ export interface Engine {
    * that. Where it is absent, varve polls the head record while somebody watches.
    */
   subscribe?(listener: () => void): () => void
-  /** Gives file space back to the system where the engine can. */
-  compact?(options?: { readonly signal?: AbortSignal | undefined }): Promise<void>
+  /** Gives file space back to the system where the engine can. Aborted, it leaves all as it was. */
+  compact?(options?: EngineCompactOptions): Promise<void>
   /**
    * Lets go of memory that the engine keeps for what was read and written lately, unless somebody is using it: open
    * views, for instance. Long work calls it every now and then.

@@ -46,7 +46,7 @@ export function lmdb(path: string): Engine {
     read: () => opened.get().store.read(opened.get),
     commit: async (build, options) => opened.get().store.commit(build, options?.flush === true),
     stats: async () => opened.get().store.stats(),
-    compact: async options => opened.get().store.compact(options?.signal),
+    compact: async options => opened.get().store.compact(options),
     trim: async () => opened.get().store.trim(),
     storedBytes,
   }

@@ -365,9 +365,8 @@ async function rollForwardStep(
       appendLogEntry(batch, ++sequence, head.epoch + 1, author, step.changes, limits)
     } else {
       // The keys differ from their neighbours in both epochs: there, and back.
-      const touched = step.changes.map(({ key, bytes }): LoggedChange => ({ key, kind: TOUCHED, bytes }))
       appendLogEntry(batch, ++sequence, head.epoch + 1, author, step.changes, limits)
-      appendLogEntry(batch, ++sequence, head.epoch + 2, author, touched, limits)
+      appendLogEntry(batch, ++sequence, head.epoch + 2, author, step.restored, limits)
     }
   }
   const bytes = rows.reduce((sum, row) => sum + row.target.bytes.byteLength, 0)
@@ -405,6 +404,8 @@ function authorOf({ writer, operation }: PendingCommit): {
 /** Writes some staged rows under the epochs after the open one. */
 class RollForwardStep {
   readonly changes: LoggedChange[] = []
+  /** Of a snapshot: what the epoch after it changes, to have the current state again. */
+  readonly restored: LoggedChange[] = []
   growth = 0
   set = 0
   deleted = 0
@@ -457,9 +458,16 @@ class RollForwardStep {
       bytes = record.byteLength
       this.#batch.put('history', versionKey(key, sealed), record)
     }
-    if (original === undefined) this.#tombstone(key, restored)
-    else this.#batch.put('live', key, encodeRecord(key, restored, original))
     this.changes.push({ key, kind: TOUCHED, bytes })
+    let restoredBytes = 0
+    if (original === undefined) {
+      this.#tombstone(key, restored)
+    } else {
+      const record = encodeRecord(key, restored, original)
+      restoredBytes = record.byteLength
+      this.#batch.put('live', key, record)
+    }
+    this.restored.push({ key, kind: TOUCHED, bytes: restoredBytes })
   }
 
   #tombstone(key: Uint8Array, epoch: number): void {

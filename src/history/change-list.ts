@@ -1,12 +1,13 @@
 import { crc32, deflateRawSync, inflateRawSync } from 'node:zlib'
 import { asBuffer, bytesEqual, fromByteString, toByteString } from '../core/bytes.ts'
 import { DataIntegrityError } from '../core/errors.ts'
-import { counterAt, counterTupleKey } from '../core/key.ts'
-import { MAX_VARINT_BYTES, VarintReader, writeVarint } from '../core/varint.ts'
+import { counterAt, counterKey, counterTupleKey } from '../core/key.ts'
+import { MAX_VARINT_BYTES, VarintReader, writeSignedVarint, writeVarint } from '../core/varint.ts'
 import { type Batch, MAX_KEY_BYTES, type Row, type ScanRange, type View } from '../engine/engine.ts'
 import { readLog } from './commit-log.ts'
 import { decodeHead, HEAD_KEY } from './head.ts'
 import type { HistoryLimits } from './limits.ts'
+import { gatherBelow, storedBytes } from './stored-bytes.ts'
 
 /**
  * The change lists: which keys each epoch touched, sorted.
@@ -20,7 +21,7 @@ import type { HistoryLimits } from './limits.ts'
  * any more.
  */
 
-/** Keys as byte strings (see `toByteString`), each with the bytes of the record written last; 0 if removed. */
+/** Keys as byte strings (see `toByteString`), each with the bytes by which its records grew, or shrank. */
 export type ChangedKeys = Map<string, number>
 
 /** The epochs `after < epoch <= through`. */
@@ -41,7 +42,7 @@ export interface ChangePage {
 export interface ChangeSummary {
   /** Distinct keys touched. */
   readonly changes: number
-  /** Bytes of the records written, as they were then. */
+  /** Bytes of the values born in the range, as they are stored now. See `stored-bytes.ts`. */
   readonly bytes: number
 }
 
@@ -106,7 +107,7 @@ function listSize(keys: readonly string[]): number {
 /** A list: how many keys, the bytes written, and each key by front coding: what it shares with the last, and the rest. */
 function writeList(target: Buffer, offset: number, keys: readonly string[], bytes: number): number {
   let at = writeVarint(target, offset, keys.length)
-  at = writeVarint(target, at, bytes)
+  at = writeSignedVarint(target, at, bytes)
   let previous = ''
   for (const key of keys) {
     const limit = Math.min(previous.length, key.length)
@@ -129,7 +130,7 @@ interface ListVisitor {
 
 function readList(reader: VarintReader, epoch: number, visitor: ListVisitor): void {
   const count = reader.next()
-  const wanted = visitor.list(epoch, count, reader.next())
+  const wanted = visitor.list(epoch, count, reader.nextSigned())
   let length = 0
   for (let i = 0; i < count; i++) {
     const shared = reader.next()
@@ -340,6 +341,7 @@ function isSameRun(a: Row, b: Row): boolean {
 /**
  * How much each of some ranges of epochs changed. They ascend and do not overlap, as the epochs between snapshots do.
  *
+ * Keys are counted from the first epoch whose list has not been discarded; bytes include what was written before.
  * A range that one list covers, as almost all do, is answered by the numbers before the list; the others by a pass over
  * the keys.
  */
@@ -352,6 +354,7 @@ export async function summarizeChanges(
   const last = ranges.at(-1)
   if (first === undefined || last === undefined) return []
   const found = ranges.map(() => ({ lists: 0, changes: 0, bytes: 0 }))
+  const from = await firstListedEpoch(view)
   let index = 0
   await visitLists(
     view,
@@ -364,20 +367,25 @@ export async function summarizeChanges(
         const { after, through } = ranges[index] as EpochRange
         if (epoch <= after || epoch > through) return false
         const summary = found[index] as { lists: number; changes: number; bytes: number }
+        summary.bytes += bytes
+        if (epoch < from) return false
         summary.lists += count > 0 ? 1 : 0
         summary.changes += count
-        summary.bytes += bytes
         return false
       },
       key: () => undefined,
     },
   )
+  let at = 0
+  for (const [epoch, bytes] of await storedBytes(view, { after: first.after, through: last.through })) {
+    while (epoch > (ranges[at] as EpochRange).through) at++
+    if (epoch > (ranges[at] as EpochRange).after) (found[at] as { bytes: number }).bytes += bytes
+  }
   const summaries: ChangeSummary[] = []
   for (const [i, { lists, changes, bytes }] of found.entries()) {
-    summaries.push({
-      changes: lists > 1 ? await countKeys(view, ranges[i] as EpochRange, limits) : changes,
-      bytes,
-    })
+    const { after, through } = ranges[i] as EpochRange
+    const listed = { after: Math.max(after, from - 1), through }
+    summaries.push({ changes: lists > 1 ? await countKeys(view, listed, limits) : changes, bytes })
   }
   return summaries
 }
@@ -407,6 +415,7 @@ export async function packChangeLists(
 ): Promise<number> {
   const { rows, through } = await packableRows(view, range, limits)
   if (rows.length < 2) return through
+  const from = await firstListedEpoch(view)
   const lists = new Map<number, { readonly keys: Set<string>; bytes: number }>()
   let next = 0
   const collect: ListVisitor = {
@@ -419,7 +428,7 @@ export async function packChangeLists(
       list(epoch, _count, bytes) {
         while (next < snapshots.length && (snapshots[next] as number) < epoch) next++
         const seals = snapshots[next]
-        const target = seals === undefined || seals > through ? epoch : seals
+        const target = seals === undefined || seals > through || epoch < from ? epoch : seals
         let list = lists.get(target)
         if (list === undefined) {
           list = { keys: new Set(), bytes: 0 }
@@ -501,14 +510,38 @@ function* encodeLists(
   if (group.length > 0) yield encodePacked(group)
 }
 
-/** Discards the lists of epochs below `epoch`. */
+/** Under this key stands the first epoch whose list has not been discarded. */
+const FIRST_LISTED_KEY = Buffer.from('first-list')
+
+/** Lists before it may still be there, in a row with later ones. They are nobody's any more. */
+async function firstListedEpoch(view: View): Promise<number> {
+  const stored = await view.get('meta', FIRST_LISTED_KEY)
+  return stored === undefined ? 0 : counterAt(stored)
+}
+
+/** Discards the lists of epochs below `epoch`. What they say of bytes is kept. */
 export async function discardChangesBelow(view: View, batch: Batch, epoch: number): Promise<void> {
+  if (epoch <= (await firstListedEpoch(view)) || epoch < 2) return
+  let bytes = 0
+  const sum: ListVisitor = {
+    list(_epoch, _count, listed) {
+      bytes += listed
+      return false
+    },
+    key: () => undefined,
+  }
   let bound: ScanRange = {}
   for (;;) {
     const page = await view.scan('changes', { ...bound, lt: counterTupleKey(epoch) })
-    for (const row of page.rows) if (lastEpochOf(row) < epoch) batch.delete('changes', row.key)
+    for (const row of page.rows) {
+      if (lastEpochOf(row) >= epoch) continue
+      readRow(row, sum)
+      batch.delete('changes', row.key)
+    }
     const last = page.rows.at(-1)
-    if (!page.more || last === undefined) return
+    if (!page.more || last === undefined) break
     bound = { gt: last.key }
   }
+  await gatherBelow(view, batch, epoch, bytes)
+  batch.put('meta', FIRST_LISTED_KEY, counterKey(epoch))
 }

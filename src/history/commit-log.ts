@@ -2,7 +2,7 @@ import { crc32 } from 'node:zlib'
 import { asBuffer } from '../core/bytes.ts'
 import { DataIntegrityError } from '../core/errors.ts'
 import { counterAt, counterTupleKey } from '../core/key.ts'
-import { MAX_VARINT_BYTES, VarintReader, writeVarint } from '../core/varint.ts'
+import { MAX_VARINT_BYTES, VarintReader, writeSignedVarint, writeVarint } from '../core/varint.ts'
 import type { Batch, Row, View } from '../engine/engine.ts'
 import type { HistoryLimits } from './limits.ts'
 
@@ -25,7 +25,7 @@ export type ChangeKind = typeof TOUCHED | typeof ADDED | typeof CHANGED | typeof
 export interface LoggedChange {
   readonly key: Uint8Array
   readonly kind: ChangeKind
-  /** Bytes of the record that was written; 0 for a removal. */
+  /** Bytes of the record that was written, less those of the one written over that is kept nowhere. */
   readonly bytes: number
 }
 
@@ -87,7 +87,7 @@ function encodePart(
     // Kind and key length share a varint: keys of up to 31 bytes cost one byte above their own.
     at = writeVarint(bytes, at, key.byteLength * 4 + kind)
     bytes.set(key, at)
-    at = writeVarint(bytes, at + key.byteLength, length)
+    at = writeSignedVarint(bytes, at + key.byteLength, length)
   }
   bytes.writeUInt32LE(crc32(bytes.subarray(0, at)), at)
   return bytes.subarray(0, at + CHECKSUM_BYTES)
@@ -109,7 +109,7 @@ function decodePart(sequence: number, bytes: Uint8Array): LogEntry {
   for (let count = reader.next(); count > 0; count--) {
     const tag = reader.next()
     const key = reader.take(Math.floor(tag / 4))
-    changes.push({ key, kind: (tag % 4) as ChangeKind, bytes: reader.next() })
+    changes.push({ key, kind: (tag % 4) as ChangeKind, bytes: reader.nextSigned() })
   }
   return {
     sequence,

@@ -109,15 +109,18 @@ export class Draft {
       if (original !== undefined && current !== undefined && samePayload(original, current)) continue
       const preserved = original !== undefined && original.birth < epoch && latestSnapshot >= original.birth
       if (preserved) batch.put('history', versionKey(key, original.birth), stored as Uint8Array)
+      // No snapshot separates the two epochs, so that whoever asks for one asks for both.
+      const lost = preserved ? 0 : (stored?.byteLength ?? 0)
       if (current !== undefined) {
         const record = encodeRecord(key, epoch, current)
         batch.put('live', key, record)
-        changes.push({ key, kind: original === undefined ? ADDED : CHANGED, bytes: record.byteLength })
+        const bytes = record.byteLength - lost
+        changes.push({ key, kind: original === undefined ? ADDED : CHANGED, bytes })
         if (original === undefined) growth++
         continue
       }
       batch.delete('live', key)
-      changes.push({ key, kind: REMOVED, bytes: 0 })
+      changes.push({ key, kind: REMOVED, bytes: -lost })
       growth--
       if (preserved) batch.put('history', versionKey(key, epoch), encodeRecord(key, epoch, TOMBSTONE_PAYLOAD))
       // In the first epoch there is no history to look into.

@@ -3,6 +3,7 @@ import { encodeChain, removeFromChain } from '../delta/chain-record.ts'
 import type { Batch, Row, View } from '../engine/engine.ts'
 import { versionRows } from './reader.ts'
 import { CHAIN, parseRecord, TOMBSTONE } from './record.ts'
+import type { StoredBytesChange } from './stored-bytes.ts'
 import { birthsOf, encodeChainRow, isStructural, parseVersionRow, versionsOf } from './version-row.ts'
 
 interface RowVersion {
@@ -19,13 +20,15 @@ interface RowVersion {
  * - A trailing tombstone holds in `[birth, ∞)`, which the open epoch lies in; but once no older version of its key is
  *   left it says nothing that absence would not, and goes too, as any leading tombstone does.
  *
- * A chain that loses versions is written anew; the records of the others are not touched.
+ * A chain that loses versions is written anew; the records of the others are not touched. `stored` is told what that
+ * makes of the bytes that each epoch takes.
  */
 export async function freeVersions(
   view: View,
   batch: Batch,
   key: Uint8Array,
   snapshots: readonly number[],
+  stored: StoredBytesChange,
 ): Promise<void> {
   const versions: RowVersion[] = []
   for await (const row of versionRows(view, key)) {
@@ -33,8 +36,8 @@ export async function freeVersions(
       versions.push({ birth, tombstone: codec === TOMBSTONE, row })
   }
   if (versions.length === 0) return
-  const stored = await view.get('live', key)
-  const liveBirth = stored === undefined ? Number.POSITIVE_INFINITY : parseRecord(key, stored).birth
+  const live = await view.get('live', key)
+  const liveBirth = live === undefined ? Number.POSITIVE_INFINITY : parseRecord(key, live).birth
   const freed = new Map<Row, number[]>()
   let anyBefore = false
   for (const [i, { birth, tombstone, row }] of versions.entries()) {
@@ -48,19 +51,31 @@ export async function freeVersions(
     if (births === undefined) freed.set(row, [birth])
     else births.push(birth)
   }
-  for (const [row, births] of freed) removeVersions(batch, key, row, births)
+  for (const [row, births] of freed) removeVersions(batch, key, row, births, stored)
 }
 
-function removeVersions(batch: Batch, key: Uint8Array, row: Row, births: readonly number[]): void {
+function removeVersions(
+  batch: Batch,
+  key: Uint8Array,
+  row: Row,
+  births: readonly number[],
+  stored: StoredBytesChange,
+): void {
   const { record } = parseVersionRow(row)
   batch.delete('history', row.key)
+  stored.removeRow(row)
   if (record.codec !== CHAIN) return
   const rest = isStructural(record) ? reencode(row, births) : removeFromChain(record.bytes, births)
   if (rest === undefined) return
   const gone = new Set(births)
   const first = birthsOf(row).find(({ birth }) => !gone.has(birth))
-  if (first !== undefined)
-    batch.put('history', versionKey(key, first.birth), encodeChainRow(key, first.birth, rest))
+  if (first === undefined) return
+  const rewritten = {
+    key: versionKey(key, first.birth),
+    value: encodeChainRow(key, first.birth, rest),
+  }
+  batch.put('history', rewritten.key, rewritten.value)
+  stored.addRow(rewritten)
 }
 
 /** The chain without some versions, all others whole in it: what is a patch may be one on a version that goes. */

@@ -55,6 +55,30 @@ export interface LogPosition {
   readonly epoch: number
 }
 
+/** How far a compaction has come. */
+export interface CompactProgress {
+  /** First the history is packed; then, where the engine does that, all records are rewritten to smaller files. */
+  readonly phase: 'pack' | 'rewrite'
+  /** Records of this phase that are done. */
+  readonly entries: number
+  /** Records of this phase in all, as far as the engine knows beforehand. */
+  readonly entriesTotal: number
+}
+
+/** What a compaction may be given. */
+export interface CompactOptions {
+  /** Cancels: the call rejects with its reason. What was packed until then stays packed, and no file is changed. */
+  readonly signal?: AbortSignal
+  /** Called every now and then. */
+  readonly onProgress?: (progress: CompactProgress) => void
+}
+
+/** What `compact()` did: bytes of the engine's files, or of what it holds in memory. */
+export interface CompactSummary {
+  readonly bytesBefore: number
+  readonly bytesAfter: number
+}
+
 /** What a read is of: the current state, or a snapshot by its version number. */
 export type Moment = 'head' | number
 
@@ -385,11 +409,29 @@ export class History {
     return this.#maintenance.finish(signal)
   }
 
-  /** Does all background work, and packs everything that can be packed. `onKey` is called for each key. */
-  async compact(signal?: AbortSignal, onKey: (key: Uint8Array) => void = () => undefined): Promise<void> {
+  /** Does all background work, and packs everything that can be packed. */
+  async pack({ signal, onProgress }: CompactOptions = {}): Promise<void> {
     await this.#maintenance.finish(signal)
-    await this.#packer.packAll(signal, onKey)
+    const total = (await this.stats()).tables.history?.entries ?? 0
+    await this.#packer.packAll(signal, rows =>
+      onProgress?.({ phase: 'pack', entries: rows, entriesTotal: Math.max(rows, total) }),
+    )
     await this.#maintenance.tighten()
+  }
+
+  /** Packs, and lets the engine give back what it can. Returns the room that the store took before and takes after. */
+  async compact(options: CompactOptions = {}): Promise<CompactSummary> {
+    const { signal, onProgress } = options
+    const before = await this.stats()
+    await this.pack(options)
+    const packed = await this.stats()
+    const total = Object.values(packed.tables).reduce((sum, { entries }) => sum + entries, 0)
+    await this.engine.compact?.({
+      signal,
+      onProgress: rows =>
+        onProgress?.({ phase: 'rewrite', entries: rows, entriesTotal: Math.max(rows, total) }),
+    })
+    return { bytesBefore: before.bytes, bytesAfter: (await this.stats()).bytes }
   }
 
   /** What packing has done to this store. */

@@ -21,6 +21,7 @@ import { MemoryRelief } from './memory-relief.ts'
 import type { Packer } from './packer.ts'
 import { epochsToFree, listSnapshotRows, unmarkForFreeing } from './snapshot-table.ts'
 import { abandonedStages, removeStagedRows } from './stage.ts'
+import { StoredBytesChange } from './stored-bytes.ts'
 
 /** A compaction leaves so many log entries, or fewer. */
 const FEW_LOG_ENTRIES = 16
@@ -217,7 +218,9 @@ export class Maintenance {
         const keys = page.keys.slice(start, start + freeKeys).map(fromByteString)
         await this.#committer.exclusive(async (view, batch, head) => {
           const snapshots = (await listSnapshotRows(view)).map(snapshot => snapshot.epoch)
-          for (const key of keys) await freeVersions(view, batch, key, [...snapshots, head.epoch])
+          const stored = new StoredBytesChange()
+          for (const key of keys) await freeVersions(view, batch, key, [...snapshots, head.epoch], stored)
+          await stored.flush(view, batch)
           return { value: undefined }
         })
         await this.#relief.worked(STEP_ROWS, 0)
@@ -228,7 +231,7 @@ export class Maintenance {
     }
     return this.#committer.exclusive<boolean>(async (view, batch, head) => {
       for (const epoch of gap.marks) unmarkForFreeing(batch, epoch)
-      await discardChangesBelow(view, batch, await oldestNeeded(view, head, new Set(gap.marks)))
+      await discardChangesBelow(view, batch, await firstNeeded(view, head, gap.marks))
       return { value: true }
     })
   }
@@ -304,7 +307,10 @@ async function gatherRuns(view: View, head: Head, limits: HistoryLimits): Promis
         run = new Map()
         runs.set(entry.epoch, run)
       }
-      for (const { key, bytes } of entry.changes) run.set(toByteString(key), bytes)
+      for (const { key, bytes } of entry.changes) {
+        const name = toByteString(key)
+        run.set(name, (run.get(name) ?? 0) + bytes)
+      }
       keys += entry.changes.length
     }
   }
@@ -350,11 +356,13 @@ async function findGap(view: View, head: Head): Promise<Gap | undefined> {
 }
 
 /**
- * The oldest epoch that anyone can still compare from: the oldest snapshot, or one that is still to be freed, as freeing
- * reads the lists. The list of that epoch itself is kept: it says how much its snapshot changed.
+ * The first epoch whose change list is still needed, once the epochs of `done` are freed. Whoever compares, or frees,
+ * reads the lists after the epoch from which they start; and those since the last snapshot that was dropped say how much the
+ * oldest one changed.
  */
-async function oldestNeeded(view: View, head: Head, done: ReadonlySet<number>): Promise<number> {
-  const oldestMark = (await epochsToFree(view)).find(epoch => !done.has(epoch)) ?? head.epoch
-  const oldestSnapshot = (await listSnapshotRows(view))[0]?.epoch ?? head.epoch
-  return Math.min(oldestSnapshot, oldestMark)
+async function firstNeeded(view: View, head: Head, done: readonly number[]): Promise<number> {
+  const oldest = (await listSnapshotRows(view))[0]?.epoch ?? head.epoch
+  const dropped = oldest === head.epoch ? head.epoch - 1 : (done.findLast(epoch => epoch < oldest) ?? 0)
+  const mark = (await epochsToFree(view)).find(epoch => !done.includes(epoch)) ?? head.epoch
+  return Math.min(dropped, mark) + 1
 }

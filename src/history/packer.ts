@@ -16,6 +16,7 @@ import type { HistoryLimits } from './limits.ts'
 import { versionRows } from './reader.ts'
 import { CHAIN, fromPayload, type ParsedRecord, parseRecord, TOMBSTONE } from './record.ts'
 import { firstSnapshotEpoch } from './snapshot-table.ts'
+import { StoredBytesChange } from './stored-bytes.ts'
 import { toPatches } from './structural-chain.ts'
 import { encodeChainRow, parseVersionRow, versionsOf } from './version-row.ts'
 
@@ -61,6 +62,9 @@ const MAX_GROUP_BYTES = 8 * 1024 * 1024
 const COMMIT_BYTES = 512 * 1024
 const COMMIT_KEYS = 64
 
+/** Progress is told after about so many rows. */
+const PROGRESS_ROWS = 100
+
 /** What a row adds to the chain in it: codec, birth and checksum. */
 const ROW_OVERHEAD = 12
 /** A structural chain is read patch by patch, and kept short. */
@@ -74,6 +78,8 @@ interface Replacement {
   readonly new: readonly Row[]
   readonly versions: number
   readonly valueBytes: number
+  /** What the replacement makes of the bytes that each epoch takes. */
+  readonly stored: StoredBytesChange
 }
 
 /**
@@ -133,12 +139,14 @@ export class Packer {
     return true
   }
 
-  /** Packs whatever can be packed, key by key. `onKey` is called after each. */
-  async packAll(signal: AbortSignal | undefined, onKey: (key: Uint8Array) => void): Promise<void> {
+  /** Packs whatever can be packed, key by key. `onProgress` is told how many rows were looked at so far. */
+  async packAll(signal: AbortSignal | undefined, onProgress: (rows: number) => void): Promise<void> {
     if (this.#options.strategy === 'none') return
     const pending = new PendingCommit(this.#committer, this.#options.strategy)
     const turns = new Turns()
     let gt: Uint8Array | undefined
+    let seen = 0
+    let told = 0
     for (;;) {
       signal?.throwIfAborted()
       const next = await this.#read(async (view, head) => {
@@ -146,15 +154,20 @@ export class Packer {
         const row = rows[0]
         if (row === undefined) return undefined
         const { key } = splitVersionKey(row.key)
-        return { key, groups: await this.#allPackable(view, head, key) }
+        return { key, ...(await this.#allPackable(view, head, key)) }
       })
       if (next === undefined) break
       for (const rows of next.groups) await this.#pack(next.key, rows, pending, turns, true)
-      onKey(next.key)
+      seen += next.rows
+      if (seen >= told + PROGRESS_ROWS) {
+        onProgress(seen)
+        told = seen
+      }
       gt = lastVersionKey(next.key)
       await turns.breathe()
     }
     await pending.flush()
+    onProgress(seen)
   }
 
   /** What packing has done so far. */
@@ -196,17 +209,23 @@ export class Packer {
     return [...loose, ...(short.length >= this.#limits.packFanOut ? short : [])].reverse()
   }
 
-  /** Runs of rows of a key, oldest first, that packing together would make smaller. */
-  async #allPackable(view: View, head: Head, key: Uint8Array): Promise<Row[][]> {
+  /** Runs of rows of a key, oldest first, that packing together would make smaller, and how many rows it has in all. */
+  async #allPackable(
+    view: View,
+    head: Head,
+    key: Uint8Array,
+  ): Promise<{ readonly groups: readonly Row[][]; readonly rows: number }> {
     const groups: Row[][] = []
     let group: Row[] = []
     let bytes = 0
+    let rows = 0
     const close = (): void => {
       if (group.length > 1 || (group[0] !== undefined && isWorthPacking(group[0]))) groups.push(group)
       group = []
       bytes = 0
     }
     for await (const row of versionRows(view, key)) {
+      rows++
       const { record } = parseVersionRow(row)
       if (record.birth >= head.epoch) break
       if (record.codec === CHAIN && this.#isFull(record)) {
@@ -218,7 +237,7 @@ export class Packer {
       bytes += estimateBytes(record)
     }
     close()
-    return groups
+    return { groups, rows }
   }
 
   #isFull(record: ParsedRecord): boolean {
@@ -287,15 +306,14 @@ export class Packer {
       this.#options.strategy === 'dict'
         ? encodeStructural(versions, this.#options)
         : await this.#encodeToFit(versions, fit, turns)
-    await pending.add({
-      old: rows,
-      new: chains.map(({ firstBirth, record }) => ({
-        key: versionKey(key, firstBirth),
-        value: encodeChainRow(key, firstBirth, record),
-      })),
-      versions: versions.length,
-      valueBytes,
-    })
+    const packed = chains.map(({ firstBirth, record }) => ({
+      key: versionKey(key, firstBirth),
+      value: encodeChainRow(key, firstBirth, record),
+    }))
+    const stored = new StoredBytesChange()
+    for (const row of rows) stored.removeRow(row)
+    for (const row of packed) stored.addRow(row)
+    await pending.add({ old: rows, new: packed, versions: versions.length, valueBytes, stored })
   }
 }
 
@@ -324,6 +342,7 @@ class PendingCommit {
     this.#bytes = 0
     await this.#committer.exclusive(async (view, batch) => {
       const totals = await Packer.totals(view)
+      const stored = new StoredBytesChange()
       let { versions, valueBytes, writtenBytes } = totals[this.#strategy] ?? NO_TOTALS
       for (const replacement of replacements) {
         // Freed, or packed by another process, meanwhile: what was made of the rows is out of date.
@@ -335,7 +354,9 @@ class PendingCommit {
         }
         versions += replacement.versions
         valueBytes += replacement.valueBytes
+        stored.addAll(replacement.stored)
       }
+      await stored.flush(view, batch)
       const updated: PackTotals = { ...totals, [this.#strategy]: { versions, valueBytes, writtenBytes } }
       batch.put('meta', TOTALS_KEY, Buffer.from(JSON.stringify(updated)))
       return { value: undefined }

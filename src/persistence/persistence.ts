@@ -5,7 +5,7 @@ import { isPromiseLike } from '../core/maybe-promise.ts'
 import { abortSignal, callback, checkOptions, invalidOption } from '../core/options.ts'
 import { type EncodedValue, encodeValue } from '../core/value-codec.ts'
 import type { EngineStats } from '../engine/engine.ts'
-import type { History } from '../history/history.ts'
+import type { CompactOptions, CompactSummary, History } from '../history/history.ts'
 import type { PackTotals } from '../history/packer.ts'
 import { decodePayload, type Payload, payloadsEqual, toPayload } from '../history/record.ts'
 import type { Verification, VerifyOptions } from '../history/verify.ts'
@@ -72,12 +72,6 @@ export interface DeltaMetrics {
 export interface StorageMetrics extends EngineStats {
   /** The engine's name, such as `lmdb`. */
   readonly engine: string
-}
-
-/** What `compact()` did: bytes of the engine's files, or of what it holds in memory. */
-export interface CompactSummary {
-  readonly bytesBefore: number
-  readonly bytesAfter: number
 }
 
 /** What a Persistence is made of. */
@@ -487,16 +481,26 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
     )
   }
 
-  /** Does the background work now, and gives file space back where the engine can. */
-  compact(options: { readonly signal?: AbortSignal } = {}): Promise<CompactSummary> {
-    return this.#run('compact', async () => {
-      const checked = checkOptions<typeof options>(options, { signal: abortSignal }, 'compact()')
-      const before = await this.#history.stats()
-      await this.#history.compact(checked.signal)
-      await this.#history.engine.compact?.(checked)
-      const after = await this.#history.stats()
-      return { bytesBefore: before.bytes, bytesAfter: after.bytes }
-    })
+  /**
+   * Does the background work now, packs the history as tightly as it goes, and gives file space back where the engine
+   * can: that of LMDB rewrites its files, beside the old ones, while writes wait and reads go on.
+   *
+   * @throws the signal's reason once it is aborted; nothing is lost, and what was packed stays packed.
+   *
+   * @example
+   * ```ts
+   * await state.compact({
+   *   signal: AbortSignal.timeout(60_000),
+   *   onProgress: ({ phase, entries, entriesTotal }) => console.log(phase, entries, entriesTotal),
+   * })
+   * ```
+   */
+  compact(options: CompactOptions = {}): Promise<CompactSummary> {
+    return this.#run('compact', async () =>
+      this.#history.compact(
+        checkOptions<CompactOptions>(options, { signal: abortSignal, onProgress: callback }, 'compact()'),
+      ),
+    )
   }
 
   /** Counts, bytes and latencies. */

@@ -37,9 +37,18 @@ export interface SnapshotInfo {
   readonly kind: 'full' | 'delta'
   /** The snapshot a delta snapshot was measured against; it may have been deleted since. */
   readonly baseVersion?: VersionId
-  /** Keys changed since the base of a delta snapshot, since the previous snapshot of any other. */
+  /**
+   * Keys written since the snapshot before it, whether that is still on the list or not; those written back to what they
+   * were included. Of a delta snapshot: since its base, as it was found when the snapshot was taken.
+   */
   readonly changes: number
-  /** Stored bytes of what those changes wrote. */
+  /**
+   * Bytes that the values written since the previous snapshot on the list take in the store now, with their records;
+   * one that is packed with others counts with its equal share of them. The oldest snapshot counts all that was written
+   * before it, so that over all snapshots, and the current state since the newest, every record is counted once. Packing
+   * makes this smaller, and so does what was written over and is not seen by any snapshot any more. Of a delta snapshot:
+   * the same since its base, as it was found when the snapshot was taken.
+   */
   readonly bytes: number
 }
 

@@ -3,9 +3,13 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
-import type { Engine } from '../../src/engine/engine.ts'
+import type { Engine, Row, Table, View } from '../../src/engine/engine.ts'
+import { summarizeChanges } from '../../src/history/change-list.ts'
 import type { History } from '../../src/history/history.ts'
 import type { HistoryLimits } from '../../src/history/limits.ts'
+import { parseRecord, TOMBSTONE } from '../../src/history/record.ts'
+import { listSnapshotRows } from '../../src/history/snapshot-table.ts'
+import { versionsOf } from '../../src/history/version-row.ts'
 import { createPersistence } from '../../src/index.ts'
 import type { Persistence } from '../../src/persistence/persistence.ts'
 import { differences, Model, type ModelState, sortedKeys, toObject } from './model.ts'
@@ -384,7 +388,7 @@ class Pair {
         break
       }
       case 'compact':
-        await this.history.compact()
+        await this.history.pack()
         break
       case 'maintain':
         await this.history.maintain()
@@ -561,6 +565,37 @@ class Pair {
     }
     for (const k of KEYS.slice(0, 4))
       assert.deepEqual(await collect(persistence.history(k)), this.#historyOf(k))
+    await this.#checkBytes()
+  }
+
+  /** What the store says of the bytes between snapshots, against a look at every record. */
+  async #checkBytes(): Promise<void> {
+    await this.history.view(async (view, head) => {
+      if (head.pending !== 0) return
+      const sealed = (await listSnapshotRows(view)).map(({ epoch }) => epoch)
+      const counted = [...sealed, head.epoch].map(() => 0)
+      const count = (birth: number, bytes: number): void => {
+        const index = sealed.findIndex(epoch => birth <= epoch)
+        const at = index < 0 ? sealed.length : index
+        counted[at] = (counted[at] ?? 0) + bytes
+      }
+      for await (const row of rowsOf(view, 'live')) {
+        count(parseRecord(row.key, row.value).birth, row.value.byteLength)
+      }
+      for await (const row of rowsOf(view, 'history')) {
+        const births = versionsOf(row).filter(({ codec }) => codec !== TOMBSTONE)
+        let left = row.value.byteLength
+        for (const [i, { birth }] of births.entries()) {
+          const share = i === births.length - 1 ? left : Math.floor(row.value.byteLength / births.length)
+          count(birth, share)
+          left -= share
+        }
+      }
+      const ends = [...sealed, head.epoch]
+      const ranges = ends.map((through, i) => ({ after: ends[i - 1] ?? 0, through }))
+      const told = (await summarizeChanges(view, ranges, this.history.limits)).map(({ bytes }) => bytes)
+      assert.deepEqual(told, counted)
+    })
   }
 
   #historyOf(k: string): unknown[] {
@@ -617,6 +652,16 @@ function isSameState(a: ModelState, b: ModelState): boolean {
 
 function sorted(state: ModelState): [string, unknown][] {
   return sortedKeys(state).map(name => [name, state.get(name)])
+}
+
+async function* rowsOf(view: View, table: Table): AsyncGenerator<Row> {
+  let gt: Uint8Array | undefined
+  for (let more = true; more; ) {
+    const page = await view.scan(table, { gt })
+    yield* page.rows
+    gt = page.rows.at(-1)?.key ?? gt
+    more = page.more
+  }
 }
 
 function order(a: string, b: string): number {
@@ -683,7 +728,7 @@ async function runSequence(
     for (const command of commands) await pair.run(command)
     await pair.checkFollower()
     await pair.checkStates()
-    await pair.history.compact()
+    await pair.history.pack()
     await pair.check()
     // With every snapshot gone, nothing of the past is kept.
     if (pair.model.snapshots.length <= 2) {

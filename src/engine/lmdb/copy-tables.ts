@@ -1,5 +1,5 @@
 import { EngineError } from '../../core/errors.ts'
-import { type Row, TABLES, type Table, type View } from '../engine.ts'
+import { type EngineCompactOptions, type Row, TABLES, type Table, type View } from '../engine.ts'
 import type { Writer } from './writer.ts'
 
 /** A transaction of the copy holds about so many bytes: what is in memory, and for how long the event loop waits. */
@@ -19,10 +19,11 @@ interface TableRows {
 export async function copyTables(
   source: View,
   target: Writer,
-  signal: AbortSignal | undefined,
+  { signal, onProgress }: EngineCompactOptions,
 ): Promise<void> {
   let batch: TableRows[] = []
   let bytes = 0
+  let rows = 0
 
   async function write(flush: boolean): Promise<void> {
     const taken = batch
@@ -37,13 +38,17 @@ export async function copyTables(
       signal?.throwIfAborted()
       const page = await source.scan(table, { gt: last })
       batch.push({ table, rows: page.rows })
+      rows += page.rows.length
       for (const { key, value } of page.rows) bytes += key.byteLength + value.byteLength
       last = page.rows.at(-1)?.key ?? last
       more = page.more
-      if (bytes >= BATCH_BYTES) await write(false)
+      if (bytes < BATCH_BYTES) continue
+      await write(false)
+      onProgress?.(rows)
     }
   }
   await write(true)
+  onProgress?.(rows)
   signal?.throwIfAborted()
 }
 

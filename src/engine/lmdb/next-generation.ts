@@ -1,5 +1,5 @@
 import { mkdir } from 'node:fs/promises'
-import type { View } from '../engine.ts'
+import type { EngineCompactOptions, View } from '../engine.ts'
 import { copyTables } from './copy-tables.ts'
 import type { StoreFolder } from './environment.ts'
 import { toEngineError } from './errors.ts'
@@ -14,8 +14,9 @@ export async function createNextGeneration(
   { lmdb, path }: StoreFolder,
   generation: number,
   source: View,
-  signal: AbortSignal | undefined,
+  options: EngineCompactOptions,
 ): Promise<void> {
+  const { signal } = options
   const folder = generationFolder(path, generation)
   try {
     // What a process that died has left.
@@ -23,7 +24,7 @@ export async function createNextGeneration(
     await mkdir(folder)
     const writer = openWriter(lmdb, folder, path)
     try {
-      await copyTables(source, writer, signal)
+      await copyTables(source, writer, options)
     } finally {
       await writer.close()
     }

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { EngineError } from '../../core/errors.ts'
 import type { MaybePromise } from '../../core/maybe-promise.ts'
-import type { Batch, EngineStats, Table, View } from '../engine.ts'
+import type { Batch, EngineCompactOptions, EngineStats, Table, View } from '../engine.ts'
 import { createLifecycle, type Lifecycle } from '../lifecycle.ts'
 import { createSerialQueue } from '../serial-queue.ts'
 import { createWriteBatch, type WriteOperation } from '../write-batch.ts'
@@ -27,7 +27,7 @@ export interface LmdbStore {
   read(assertOpen: () => void): View
   commit<T>(build: (view: View, batch: Batch) => MaybePromise<T>, flush: boolean): Promise<T>
   stats(): Promise<EngineStats>
-  compact(signal: AbortSignal | undefined): Promise<void>
+  compact(options?: EngineCompactOptions): Promise<void>
   trim(): Promise<void>
   /** Resolves once all commits and compactions given so far have settled. */
   idle(): Promise<void>
@@ -184,14 +184,14 @@ async function openStore(folder: StoreFolder): Promise<LmdbStore> {
   }
 
   /** Moves the store to a new generation, unless somebody else has done so meanwhile. */
-  async function compact(signal: AbortSignal | undefined): Promise<void> {
+  async function compact(options: EngineCompactOptions = {}): Promise<void> {
     const { generation: before } = current()
     let next: number | undefined
     await transact(
       async ({ tables }, generation) => {
         if (generation !== before) return
         const view = new LmdbView({ path, tables, assertOpen: nothing, release: nothing })
-        await createNextGeneration(folder, generation + 1, view, signal)
+        await createNextGeneration(folder, generation + 1, view, options)
         next = generation + 1
       },
       ({ engine }) => {
@@ -257,7 +257,7 @@ async function openStore(folder: StoreFolder): Promise<LmdbStore> {
         }
       }),
 
-    compact: signal => commits.run(() => compact(signal)),
+    compact: options => commits.run(() => compact(options)),
     trim: () => commits.run(trim),
     stats: async () => current().stats(),
     idle: () => commits.idle(),
