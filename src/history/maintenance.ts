@@ -231,7 +231,7 @@ export class Maintenance {
     }
     return this.#committer.exclusive<boolean>(async (view, batch, head) => {
       for (const epoch of gap.marks) unmarkForFreeing(batch, epoch)
-      await discardChangesBelow(view, batch, await firstNeeded(view, head, gap.marks))
+      await discardChangesBelow(view, batch, await oldestNeeded(view, head, new Set(gap.marks)))
       return { value: true }
     })
   }
@@ -356,13 +356,11 @@ async function findGap(view: View, head: Head): Promise<Gap | undefined> {
 }
 
 /**
- * The first epoch whose change list is still needed, once the epochs of `done` are freed. Whoever compares, or frees,
- * reads the lists after the epoch from which they start; and those since the last snapshot that was dropped say how much the
- * oldest one changed.
+ * The oldest epoch that anyone can still compare from: the oldest snapshot, or one that is still to be freed, as freeing
+ * reads the lists. The list of that epoch itself is kept: it says how much its snapshot changed.
  */
-async function firstNeeded(view: View, head: Head, done: readonly number[]): Promise<number> {
-  const oldest = (await listSnapshotRows(view))[0]?.epoch ?? head.epoch
-  const dropped = oldest === head.epoch ? head.epoch - 1 : (done.findLast(epoch => epoch < oldest) ?? 0)
-  const mark = (await epochsToFree(view)).find(epoch => !done.includes(epoch)) ?? head.epoch
-  return Math.min(dropped, mark) + 1
+async function oldestNeeded(view: View, head: Head, done: ReadonlySet<number>): Promise<number> {
+  const oldestMark = (await epochsToFree(view)).find(epoch => !done.has(epoch)) ?? head.epoch
+  const oldestSnapshot = (await listSnapshotRows(view))[0]?.epoch ?? head.epoch
+  return Math.min(oldestSnapshot, oldestMark)
 }

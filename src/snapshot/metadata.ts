@@ -38,8 +38,9 @@ export interface SnapshotInfo {
   /** The snapshot a delta snapshot was measured against; it may have been deleted since. */
   readonly baseVersion?: VersionId
   /**
-   * Keys written since the snapshot before it, whether that is still on the list or not; those written back to what they
-   * were included. Of a delta snapshot: since its base, as it was found when the snapshot was taken.
+   * Keys written since the previous snapshot on the list, those written back to what they were included; of the oldest,
+   * once an older one was deleted: in its own epoch, as far back as is known. Of a delta snapshot: since its base, as it
+   * was found when the snapshot was taken.
    */
   readonly changes: number
   /**
