@@ -1,13 +1,22 @@
 // @ts-check
 /**
- * The figures of varve's main job, one benchmark after another, each in a process of its own.
+ * The figures of varve, one benchmark after another, each in a process of its own.
  *
  *     node main.js [--quick]
  */
 import { spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 
-const BENCHMARKS = ['snapshot-cost.js', 'compare-restore.js', 'transfer-memory.js', 'replay-check.js']
+const BENCHMARKS = [
+  'snapshot-cost.js',
+  'compare-restore.js',
+  'transfer-memory.js',
+  'replay-check.js',
+  'write-latency.js',
+  'deleted-snapshots.js',
+  'short-histories.js',
+  'curves.js',
+]
 
 for (const name of BENCHMARKS) {
   const script = fileURLToPath(new URL(name, import.meta.url))

@@ -9,14 +9,12 @@
  * replay-check.js.
  */
 import assert from 'node:assert/strict'
-import { existsSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
 import { createDelta } from 'fossil-delta'
 import { applyBinaryDelta, encodeBinaryDelta } from 'varve/delta'
 import { count, milliseconds, ratio } from '../lib/format.js'
 import { readOptions } from '../lib/options.js'
 import { progress } from '../lib/progress.js'
-import { readHistoryLines } from '../lib/recorded-history.js'
+import { historyFile, readHistoryLines } from '../lib/recorded-history.js'
 import { goals, heading, table } from '../lib/report.js'
 import { withTempFolder } from '../lib/temp.js'
 import { deltaSizes, installedTools } from './command-line-tools.js'
@@ -50,7 +48,7 @@ const { numbers, positionals } = readOptions({
   largest: { full: 10_000_000, quick: 100_000 },
 })
 const tools = await installedTools()
-const lines = await readHistoryLines(positionals[0] ?? process.env.VARVE_DATA ?? defaultFile())
+const lines = await readHistoryLines(historyFile(positionals[0]))
 const sizes = SIZES.filter(size => size <= numbers.largest)
 
 /** @type {{ name: string, pairs: () => import('./pairs.js').Pair[] }[]} */
@@ -225,12 +223,4 @@ function pairsOf(size) {
  */
 function rate(bytes, time) {
   return `${count(Math.round(bytes / time / 1000))} MB/s`
-}
-
-/** The history beside the repository, if it is there, else the slice that the demo has. */
-function defaultFile() {
-  const beside = fileURLToPath(new URL('../../../shared/data/caniuse-dev.jsonl.gz', import.meta.url))
-  return existsSync(beside)
-    ? beside
-    : fileURLToPath(new URL('../../demo/data/caniuse-slice.jsonl.gz', import.meta.url))
 }

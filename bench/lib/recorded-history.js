@@ -1,5 +1,7 @@
 // @ts-check
+import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
+import { fileURLToPath } from 'node:url'
 import { gunzipSync } from 'node:zlib'
 
 /**
@@ -18,6 +20,34 @@ import { gunzipSync } from 'node:zlib'
 export async function readHistoryLines(file) {
   const text = gunzipSync(await readFile(file)).toString()
   return text.split('\n').filter(line => line !== '')
+}
+
+/**
+ * The file of a recorded history: the one given, that which VARVE_DATA names, the one beside the repository, or the slice
+ * that the demo has.
+ *
+ * @param {string} [given]
+ */
+export function historyFile(given) {
+  const named = given ?? process.env.VARVE_DATA
+  if (named !== undefined) return named
+  const beside = fileURLToPath(new URL('../../../shared/data/caniuse-dev.jsonl.gz', import.meta.url))
+  return existsSync(beside)
+    ? beside
+    : fileURLToPath(new URL('../../demo/data/caniuse-slice.jsonl.gz', import.meta.url))
+}
+
+/**
+ * Makes the changes of a commit to a store, in one commit of its own.
+ *
+ * @param {import('varve').Persistence} store
+ * @param {RecordedCommit} commit
+ */
+export async function applyCommit(store, { put, del }) {
+  await store.transaction(async transaction => {
+    for (const [key, value] of Object.entries(put)) transaction.set(key, value)
+    for (const key of del) await transaction.delete(key)
+  })
 }
 
 /**
@@ -55,6 +85,17 @@ export class HistoryTruth {
     const changes = this.#changes.get(key)
     if (changes === undefined) this.#changes.set(key, [{ commit, text }])
     else changes.push({ commit, text })
+  }
+
+  /** Bytes of all values, and of those that were superseded, as JSON text. */
+  get bytes() {
+    let all = 0
+    let newest = 0
+    for (const changes of this.#changes.values()) {
+      for (const { text } of changes) all += Buffer.byteLength(text ?? '')
+      newest += Buffer.byteLength(changes.at(-1)?.text ?? '')
+    }
+    return { all, superseded: all - newest }
   }
 
   /** Every key there ever was. */

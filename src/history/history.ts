@@ -380,6 +380,7 @@ export class History {
   async drop(
     choose: (snapshots: readonly SnapshotRow[]) => ReadonlySet<number>,
   ): Promise<readonly SnapshotRow[]> {
+    this.#committer.activity++
     const dropped = await this.#committer.exclusive(async (view, batch, head) => {
       const all = await listSnapshotRows(view)
       const versions = choose(all)
