@@ -1,7 +1,8 @@
 import { toByteString } from '../core/bytes.ts'
+import { DataIntegrityError } from '../core/errors.ts'
 import { versionKey } from '../core/key.ts'
 import { type MaybePromise, whenReady } from '../core/maybe-promise.ts'
-import type { Batch, View } from '../engine/engine.ts'
+import type { Batch, Row, View } from '../engine/engine.ts'
 import { ADDED, CHANGED, type LoggedChange, REMOVED } from './commit-log.ts'
 import type { Head } from './head.ts'
 import { floorQuery } from './reader.ts'
@@ -131,11 +132,21 @@ export class Draft {
     const queries = uncertain.map(key => floorQuery(key, epoch))
     return whenReady(view.seekMany('history', queries), rows => {
       for (const [i, row] of rows.entries()) {
-        if (row === undefined || versionAt(row, epoch).codec === TOMBSTONE) continue
+        if (row === undefined || isTombstone(row, epoch)) continue
         const key = uncertain[i] as Uint8Array
         batch.put('history', versionKey(key, epoch), encodeRecord(key, epoch, TOMBSTONE_PAYLOAD))
       }
       return result
     })
+  }
+}
+
+/** Where it cannot be told, as the row is damaged, it counts as a value: a tombstone too many says nothing wrong. */
+function isTombstone(row: Row, epoch: number): boolean {
+  try {
+    return versionAt(row, epoch).codec === TOMBSTONE
+  } catch (error) {
+    if (error instanceof DataIntegrityError) return false
+    throw error
   }
 }

@@ -12,6 +12,7 @@ import {
   summarizeChanges,
 } from './change-list.ts'
 import { type Committed, Committer, type ExclusiveResult, type Mutation } from './committer.ts'
+import { nameDamage } from './damage.ts'
 import { decodeHead, HEAD_KEY, type Head } from './head.ts'
 import { DEFAULT_LIMITS, type HistoryLimits } from './limits.ts'
 import { Maintenance } from './maintenance.ts'
@@ -136,8 +137,8 @@ export class History {
       onCommit: head => this.#committed(head),
     })
     const packing = { strategy: 'binary' as const, maxChainLength: DEFAULT_CHAIN_LENGTH, ...options.packing }
-    this.#packer = new Packer(engine, this.#committer, packing, this.limits)
     const logger = options.logger ?? SILENT_LOGGER
+    this.#packer = new Packer(engine, this.#committer, packing, this.limits, logger)
     this.#maintenance = new Maintenance(engine, this.#committer, logger, this.limits, this.#packer)
   }
 
@@ -192,6 +193,8 @@ export class History {
       const head = decodeHead(await view.get('meta', HEAD_KEY))
       if (head.epoch > this.#knownEpoch) this.#knownEpoch = head.epoch
       return await read(view, head)
+    } catch (error) {
+      throw await nameDamage(view, error)
     } finally {
       view.close()
     }
@@ -295,6 +298,8 @@ export class History {
           (consistent || performance.now() - opened < this.limits.viewAge) &&
           !(renewable && bytes >= MAX_VIEW_BYTES && (moment !== 'head' || (await this.#isNewest(head))))
         )
+      } catch (error) {
+        throw await nameDamage(view, error)
       } finally {
         view.close()
       }

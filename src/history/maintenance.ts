@@ -1,7 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { fromByteString, toByteString } from '../core/bytes.ts'
-import { StoreClosedError } from '../core/errors.ts'
-import { counterAt, counterKey, counterTupleKey } from '../core/key.ts'
+import { DataIntegrityError, StoreClosedError } from '../core/errors.ts'
+import { counterAt, counterKey, counterTupleKey, decodeKey } from '../core/key.ts'
 import type { Logger } from '../core/logger.ts'
 import type { Engine, View } from '../engine/engine.ts'
 import {
@@ -219,7 +219,15 @@ export class Maintenance {
         await this.#committer.exclusive(async (view, batch, head) => {
           const snapshots = (await listSnapshotRows(view)).map(snapshot => snapshot.epoch)
           const stored = new StoredBytesChange()
-          for (const key of keys) await freeVersions(view, batch, key, [...snapshots, head.epoch], stored)
+          for (const key of keys) {
+            try {
+              await freeVersions(view, batch, key, [...snapshots, head.epoch], stored)
+            } catch (err) {
+              // What is damaged stays, and keeps nothing else from being freed.
+              if (!(err instanceof DataIntegrityError)) throw err
+              this.#logger.warn({ err, key: decodeKey(key) }, 'varve: a damaged key is not freed')
+            }
+          }
           await stored.flush(view, batch)
           return { value: undefined }
         })

@@ -1,5 +1,7 @@
 import { bytesEqual, fromByteString } from '../core/bytes.ts'
-import { counterAt, counterKey, lastVersionKey, splitVersionKey, versionKey } from '../core/key.ts'
+import { DataIntegrityError } from '../core/errors.ts'
+import { counterAt, counterKey, decodeKey, lastVersionKey, splitVersionKey, versionKey } from '../core/key.ts'
+import type { Logger } from '../core/logger.ts'
 import { Turns } from '../core/turns.ts'
 import {
   type ChainVersion,
@@ -96,12 +98,21 @@ export class Packer {
   readonly #options: PackerOptions
   readonly #limits: HistoryLimits
 
-  constructor(engine: Engine, committer: Committer, options: PackerOptions, limits: HistoryLimits) {
+  readonly #logger: Logger
+
+  constructor(
+    engine: Engine,
+    committer: Committer,
+    options: PackerOptions,
+    limits: HistoryLimits,
+    logger: Logger,
+  ) {
     this.#engine = engine
     this.#committer = committer
     // Compressed by themselves, versions stand in chains of one.
     this.#options = options.strategy === 'compress' ? { ...options, maxChainLength: 1 } : options
     this.#limits = limits
+    this.#logger = logger
   }
 
   /** Packs the keys of the epochs sealed since the last pass, once there are some. Returns whether it did. */
@@ -124,8 +135,10 @@ export class Packer {
       for (const name of page.keys) {
         if (isStopped()) return false
         const key = fromByteString(name)
-        const rows = await this.#read((view, head) => this.#packable(view, head, key))
-        if (rows.length > 0) await this.#pack(key, rows, pending, turns, false)
+        await this.#unlessDamaged(key, async () => {
+          const rows = await this.#read((view, head) => this.#packable(view, head, key))
+          if (rows.length > 0) await this.#pack(key, rows, pending, turns, false)
+        })
         await turns.breathe()
       }
       above = page.keys.at(-1) ?? above
@@ -149,25 +162,35 @@ export class Packer {
     let told = 0
     for (;;) {
       signal?.throwIfAborted()
-      const next = await this.#read(async (view, head) => {
+      const key = await this.#read(async view => {
         const { rows } = await view.scan('history', { gt, limit: 1, keysOnly: true })
-        const row = rows[0]
-        if (row === undefined) return undefined
-        const { key } = splitVersionKey(row.key)
-        return { key, ...(await this.#allPackable(view, head, key)) }
+        return rows[0] && splitVersionKey(rows[0].key).key
       })
-      if (next === undefined) break
-      for (const rows of next.groups) await this.#pack(next.key, rows, pending, turns, true)
-      seen += next.rows
+      if (key === undefined) break
+      await this.#unlessDamaged(key, async () => {
+        const { groups, rows } = await this.#read((view, head) => this.#allPackable(view, head, key))
+        for (const group of groups) await this.#pack(key, group, pending, turns, true)
+        seen += rows
+      })
       if (seen >= told + PROGRESS_ROWS) {
         onProgress(seen)
         told = seen
       }
-      gt = lastVersionKey(next.key)
+      gt = lastVersionKey(key)
       await turns.breathe()
     }
     await pending.flush()
     onProgress(seen)
+  }
+
+  /** A key with a damaged record stays as it is, and keeps no other from being packed. */
+  async #unlessDamaged(key: Uint8Array, pack: () => Promise<void>): Promise<void> {
+    try {
+      await pack()
+    } catch (err) {
+      if (!(err instanceof DataIntegrityError)) throw err
+      this.#logger.warn({ err, key: decodeKey(key) }, 'varve: a damaged key is not packed')
+    }
   }
 
   /** What packing has done so far. */

@@ -4,6 +4,7 @@ import { counterAt, decodeKey, splitVersionKey } from '../core/key.ts'
 import type { Row, Table, View } from '../engine/engine.ts'
 import { checkChangeRow, lastEpochOf } from './change-list.ts'
 import { checkLogRow } from './commit-log.ts'
+import { snapshotsSeeing } from './damage.ts'
 import { decodeHead, HEAD_KEY, type Head } from './head.ts'
 import { decodePayload, parseRecord, TOMBSTONE } from './record.ts'
 import { listSnapshotRows } from './snapshot-table.ts'
@@ -15,6 +16,8 @@ export interface Problem {
   readonly table: Table
   /** The key of the state that is affected, where there is one. */
   readonly key?: string
+  /** The snapshots at which that key is affected, where it is not so in the current state. */
+  readonly versions?: readonly string[]
   readonly message: string
 }
 
@@ -144,7 +147,7 @@ class Walk {
         try {
           check(row)
         } catch (error) {
-          this.#report(table, error, row)
+          this.#report(table, error, row, await this.#versions(table, row))
         }
       }
       gt = page.rows.at(-1)?.key ?? gt
@@ -154,12 +157,20 @@ class Walk {
     }
   }
 
-  #report(table: Table, error: unknown, row?: Row): void {
+  /** The names of the snapshots that see into a row of the history. */
+  async #versions(table: Table, row: Row): Promise<readonly string[]> {
+    if (table !== 'history') return []
+    const versions = await snapshotsSeeing(this.#view, row.key).catch(() => [])
+    return versions.map(version => `v${version}`)
+  }
+
+  #report(table: Table, error: unknown, row?: Row, versions: readonly string[] = []): void {
     const message = error instanceof Error ? error.message : String(error)
     this.problems.push({
       table,
       message,
       ...affectedKey(table, row),
+      ...(versions.length > 0 && { versions }),
     })
   }
 }

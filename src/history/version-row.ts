@@ -1,5 +1,5 @@
 import { DataIntegrityError } from '../core/errors.ts'
-import { decodeKey, splitVersionKey } from '../core/key.ts'
+import { decodeKey, splitVersionKey, versionKey } from '../core/key.ts'
 import { JSON_CODEC } from '../core/value-codec.ts'
 import { type Chain, openChain } from '../delta/chain-record.ts'
 import type { Row } from '../engine/engine.ts'
@@ -24,11 +24,35 @@ export interface VersionRow {
 /** @throws {DataIntegrityError} if the row is not what was written there. */
 export function parseVersionRow(row: Row): VersionRow {
   const { key, birth } = splitVersionKey(row.key)
-  const record = parseRecord(key, row.value)
+  const record = marked(row.key, () => parseRecord(key, row.value))
   if (record.birth === birth) return { key, record }
-  throw new DataIntegrityError(
-    `A version of key ${JSON.stringify(decodeKey(key))} stands under epoch ${birth} but was written in ${record.birth}: the store is damaged.`,
+  throw mark(
+    row.key,
+    new DataIntegrityError(
+      `A version of key ${JSON.stringify(decodeKey(key))} stands under epoch ${birth} but was written in ${record.birth}: the store is damaged.`,
+    ),
   )
+}
+
+/** The rows that errors are about, by which `damage.ts` finds out whom they concern. */
+const damagedRows = new WeakMap<DataIntegrityError, Uint8Array>()
+
+/** The key of the row in the history that could not be read, if that is what an error says. */
+export function damagedRowOf(error: unknown): Uint8Array | undefined {
+  return error instanceof DataIntegrityError ? damagedRows.get(error) : undefined
+}
+
+function mark(rowKey: Uint8Array, error: DataIntegrityError): DataIntegrityError {
+  damagedRows.set(error, rowKey)
+  return error
+}
+
+function marked<T>(rowKey: Uint8Array, read: () => T): T {
+  try {
+    return read()
+  } catch (error) {
+    throw error instanceof DataIntegrityError ? mark(rowKey, error) : error
+  }
 }
 
 /** The version in a row that a reader at `epoch` sees. The row is the floor of that epoch. */
@@ -85,9 +109,7 @@ function inChain<T>(key: Uint8Array, record: ParsedRecord, read: () => T): T {
     return read()
   } catch (cause) {
     if (!(cause instanceof DataIntegrityError)) throw cause
-    throw new DataIntegrityError(
-      `The versions of key ${JSON.stringify(decodeKey(key))} from epoch ${record.birth} on cannot be read: ${cause.message}`,
-      { cause },
-    )
+    const message = `The versions of key ${JSON.stringify(decodeKey(key))} from epoch ${record.birth} on cannot be read: ${cause.message}`
+    throw mark(versionKey(key, record.birth), new DataIntegrityError(message, { cause }))
   }
 }

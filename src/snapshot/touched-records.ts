@@ -1,6 +1,7 @@
 import { fromByteString } from '../core/bytes.ts'
 import type { View } from '../engine/engine.ts'
 import { readChangedKeys } from '../history/change-list.ts'
+import { nameDamage } from '../history/damage.ts'
 import type { Head } from '../history/head.ts'
 import type { History, Moment } from '../history/history.ts'
 import { readManyAt } from '../history/reader.ts'
@@ -58,6 +59,8 @@ export async function* touchedRecords(
           await history.assertExists(to)
           yield chunk.map((key, i) => ({ key, before: olds[i], after: news[i] }))
         } while (start < keys.length && performance.now() - opened < history.limits.viewAge)
+      } catch (error) {
+        throw await nameDamage(view, error)
       } finally {
         view.close()
       }
