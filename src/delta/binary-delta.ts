@@ -4,6 +4,7 @@ import { DataIntegrityError, DeltaError } from '../core/errors.ts'
 import { VarintReader } from '../core/varint.ts'
 import { applyBinaryBody, encodeBinaryBody } from './binary-body.ts'
 import { ByteWriter } from './byte-writer.ts'
+import { checkBytes } from './check-arguments.ts'
 
 /*
  * Binary delta, format 1:
@@ -55,6 +56,8 @@ export function encodeBinaryDelta(
   target: Uint8Array,
   options: BinaryDeltaOptions = {},
 ): Uint8Array {
+  checkBytes(base, 'encodeBinaryDelta()')
+  checkBytes(target, 'encodeBinaryDelta()')
   const body = encodeBinaryBody(base, target, options.compress === true ? 'with base' : 'none')
   const delta = new ByteWriter(body.length + HEADER_BYTES + 16)
   delta.byte(FORMAT)
@@ -75,6 +78,8 @@ export function encodeBinaryDelta(
  * @throws {DataIntegrityError} when the delta is damaged: truncated, extended, or any bit of it changed.
  */
 export function applyBinaryDelta(base: Uint8Array, delta: Uint8Array, limits: DeltaLimits = {}): Uint8Array {
+  checkBytes(base, 'applyBinaryDelta()')
+  checkBytes(delta, 'applyBinaryDelta()')
   if (delta.length < HEADER_BYTES) throw damaged('it ends within its header')
   const header = asBuffer(delta)
   const format = header.readUInt8(0)

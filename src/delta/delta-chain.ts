@@ -177,8 +177,20 @@ export class DeltaChain {
     this.#storedBytes += baseline.body.length
   }
 
+  /** The last segment that begins at or before a state: looked for by halves, as there may be many. */
+  #segmentOf(index: number): Segment {
+    let low = 0
+    let high = this.#segments.length - 1
+    while (low < high) {
+      const middle = (low + high + 1) >>> 1
+      if ((this.#segments[middle] as Segment).first <= index) low = middle
+      else high = middle - 1
+    }
+    return this.#segments[low] as Segment
+  }
+
   #encodedAt(index: number): EncodedState {
-    const segment = this.#segments.findLast(({ first }) => first <= index) as Segment
+    const segment = this.#segmentOf(index)
     let state = decodeBody(segment.baseline, NOTHING, segment.codec, segment.size)
     for (const delta of segment.deltas.slice(0, index - segment.first)) {
       state = apply(state, delta, Number.POSITIVE_INFINITY)

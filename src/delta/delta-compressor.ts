@@ -1,4 +1,5 @@
 import { checkOptions, oneOf, positiveInteger } from '../core/options.ts'
+import { checkBytes, checkDelta, checkDeltas } from './check-arguments.ts'
 import { apply, calculate, DEFAULT_MAX_RESULT_BYTES, type Delta } from './delta.ts'
 import { mergeDeltas } from './merge-deltas.ts'
 import { deserializeDelta, serializeDelta } from './serialized-delta.ts'
@@ -92,11 +93,12 @@ export class DeltaCompressor {
    * delta was calculated for. The base must be the very state that it was calculated from, or equal to it with
    * properties in the same order.
    *
+   * @throws {InvalidArgumentError} if `delta` is none
    * @throws {DeltaError} if `base` is another one, or the result would be longer than allowed
    * @throws {DataIntegrityError} if the delta is damaged
    */
   applyDelta(base: unknown, delta: Delta): unknown {
-    return decodeState(apply(encodeState(base), delta, this.#maxBytes))
+    return decodeState(apply(encodeState(base), checkDelta(delta, 'applyDelta()'), this.#maxBytes))
   }
 
   /**
@@ -105,25 +107,26 @@ export class DeltaCompressor {
    * Deltas of one strategy become one of that strategy. Others are kept as steps of the merged delta, unless one of
    * them stores its result whole.
    *
-   * @throws {InvalidArgumentError} if there is none
+   * @throws {InvalidArgumentError} if there is none, or something else among them
    * @throws {DeltaError} if one does not begin where the one before it ends
    */
   mergeDeltas(deltas: readonly Delta[]): Delta {
-    return mergeDeltas(deltas)
+    return mergeDeltas(checkDeltas(deltas, 'mergeDeltas()'))
   }
 
-  /** The delta as bytes, versioned and checksummed. */
+  /** The delta as bytes, versioned and checksummed. @throws {InvalidArgumentError} if it is none */
   serializeDelta(delta: Delta): Uint8Array {
-    return serializeDelta(delta)
+    return serializeDelta(checkDelta(delta, 'serializeDelta()'))
   }
 
   /**
    * The delta that {@link serializeDelta} wrote. It refers to `bytes`; do not change them.
    *
+   * @throws {InvalidArgumentError} if `bytes` are none
    * @throws {DataIntegrityError} if not every bit is as it was written
    */
   deserializeDelta(bytes: Uint8Array): Delta {
-    return deserializeDelta(bytes)
+    return deserializeDelta(checkBytes(bytes, 'deserializeDelta()'))
   }
 
   /** What the deltas calculated so far amount to. */

@@ -7,7 +7,13 @@ import {
   InvalidArgumentError,
   UnserializableValueError,
 } from '../../src/core/errors.ts'
-import { type Delta, DeltaCompressor, type DeltaStrategy } from '../../src/delta/index.ts'
+import {
+  applyBinaryDelta,
+  type Delta,
+  DeltaCompressor,
+  type DeltaStrategy,
+  encodeBinaryDelta,
+} from '../../src/delta/index.ts'
 import { noise, records, scatterEdits } from '../support/delta-samples.ts'
 
 const STRATEGIES: DeltaStrategy[] = ['auto', 'dict', 'binary', 'compress', 'none']
@@ -276,6 +282,39 @@ describe('DeltaCompressor', () => {
     const memory = process.memoryUsage().arrayBuffers
     expect(() => auto.applyDelta('a', bomb)).toThrow(DataIntegrityError)
     expect(process.memoryUsage().arrayBuffers - memory).toBeLessThan(2 ** 24)
+  })
+
+  it('refuses what is no delta, and what are no bytes', () => {
+    const delta = auto.calculateDelta(before, after)
+    const [step] = delta.steps
+    const none = [
+      undefined,
+      null,
+      5,
+      'delta',
+      {},
+      [],
+      { ...delta, steps: 1 },
+      { ...delta, steps: [] },
+      { ...delta, base: {} },
+      { ...delta, steps: [{ ...step, body: 'text' }] },
+      { ...delta, steps: [{ ...step, strategy: 'magic' }] },
+      { ...delta, steps: [{ ...step, end: undefined }] },
+      { ...delta, steps: [{ ...step, end: { ...step?.end, size: -1 } }] },
+    ] as unknown as Delta[]
+    for (const wrong of none) {
+      expect(() => auto.applyDelta(before, wrong)).toThrow(InvalidArgumentError)
+      expect(() => auto.serializeDelta(wrong)).toThrow(InvalidArgumentError)
+      expect(() => auto.mergeDeltas([delta, wrong])).toThrow(InvalidArgumentError)
+      expect(() => auto.mergeDeltas(wrong as never)).toThrow(InvalidArgumentError)
+    }
+    for (const wrong of [undefined, null, 'text', 5, [1, 2], new ArrayBuffer(9)] as unknown as Uint8Array[]) {
+      expect(() => auto.deserializeDelta(wrong)).toThrow(InvalidArgumentError)
+      expect(() => encodeBinaryDelta(wrong, Buffer.alloc(9))).toThrow(InvalidArgumentError)
+      expect(() => encodeBinaryDelta(Buffer.alloc(9), wrong)).toThrow(InvalidArgumentError)
+      expect(() => applyBinaryDelta(wrong, Buffer.alloc(9))).toThrow(InvalidArgumentError)
+      expect(() => applyBinaryDelta(Buffer.alloc(9), wrong)).toThrow(InvalidArgumentError)
+    }
   })
 
   it('refuses what cannot be stored, and unknown options', () => {
