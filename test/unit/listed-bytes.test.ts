@@ -1,9 +1,13 @@
+import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { encodeBinaryDelta } from '../../src/delta/index.ts'
+import type { History } from '../../src/history/history.ts'
 import type { PackStrategy } from '../../src/history/packer.ts'
+import { TOMBSTONE } from '../../src/history/record.ts'
+import { birthsOf } from '../../src/history/version-row.ts'
 import { noise } from '../support/delta-samples.ts'
 import { openWithLimits } from '../support/open.ts'
-import { ENGINES, newPlace, openNew } from '../support/stores.ts'
+import { ENGINES, newPlace, openNew, temporaryFolder } from '../support/stores.ts'
 
 const KEYS = 40
 const ROUNDS = 30
@@ -22,6 +26,22 @@ async function filled(name: (typeof ENGINES)[number]) {
 }
 
 const sum = (numbers: readonly number[]): number => numbers.reduce((all, number) => all + number, 0)
+
+/** Bytes of all records of values. */
+function storedBytes(history: History): Promise<number> {
+  return history.view(async view => {
+    let bytes = 0
+    for (const table of ['live', 'history'] as const) {
+      const { rows, more } = await view.scan(table, {})
+      expect(more).toBe(false)
+      for (const row of rows) {
+        const isTombstone = table === 'history' && birthsOf(row).every(({ codec }) => codec === TOMBSTONE)
+        if (!isTombstone) bytes += row.value.byteLength
+      }
+    }
+    return bytes
+  })
+}
 
 describe.each(ENGINES)('listSnapshots(), on %s', name => {
   it('says what each snapshot takes, before packing and after', async () => {
@@ -47,18 +67,9 @@ describe.each(ENGINES)('listSnapshots(), on %s', name => {
   })
 
   it('adds up to what the store holds', async () => {
-    const place = await newPlace('memory')
+    const place = await newPlace(name)
     const { persistence: state, history } = await openWithLimits(place.engine(), {})
-    const stored = async (): Promise<number> =>
-      history.view(async view => {
-        let bytes = 0
-        for (const table of ['live', 'history'] as const) {
-          const { rows, more } = await view.scan(table, {})
-          expect(more).toBe(false)
-          bytes += sum(rows.map(row => row.value.byteLength))
-        }
-        return bytes
-      })
+    const stored = (): Promise<number> => storedBytes(history)
     const listed = async (): Promise<number> => sum((await state.listSnapshots()).map(({ bytes }) => bytes))
     for (let round = 0; round < 8; round++) {
       // Written twice between two snapshots: only the second counts.
@@ -77,6 +88,31 @@ describe.each(ENGINES)('listSnapshots(), on %s', name => {
       await history.maintain()
       expect(await listed(), version).toBe(await stored())
     }
+    await state.close()
+  })
+
+  it('adds up where snapshots were imported, too', async () => {
+    const source = await openNew('memory')
+    const folder = await temporaryFolder()
+    for (let round = 0; round < 6; round++) {
+      await source.save({ a: text(1, round), b: text(2, round % 2), [`only ${round}`]: round })
+      const version = await source.createSnapshot()
+      const base = round === 0 ? {} : { base: `v${round}` as const }
+      await source.exportSnapshot(version, join(folder, version), base)
+    }
+    const { persistence: state, history } = await openWithLimits((await newPlace(name)).engine(), {})
+    await state.save({ a: text(3, 3), own: 1 })
+    await state.createSnapshot()
+    for (let round = 1; round <= 6; round++) {
+      await state.importSnapshot(join(folder, `v${round}`))
+      // What is current was put back after the snapshot: it is not in one yet.
+      await state.createSnapshot()
+      const bytes = (await state.listSnapshots()).map(info => info.bytes)
+      expect(sum(bytes), `${round}`).toBe(await storedBytes(history))
+      for (const number of bytes) expect(number).toBeGreaterThanOrEqual(0)
+    }
+    await history.pack()
+    expect(sum((await state.listSnapshots()).map(({ bytes }) => bytes))).toBe(await storedBytes(history))
     await state.close()
   })
 

@@ -116,6 +116,33 @@ describe.each(ENGINES)('packing, on %s', name => {
     await state.close()
   })
 
+  it('does not bring back what another has freed between its look and its commit', async () => {
+    const place = await newPlace(name)
+    const other = await openWithLimits(place.engine(), LATER)
+    await fill(other.persistence)
+    await other.history.pack()
+    await fill(other.persistence, ROUNDS + 1)
+    const oldest: string[] = ['v1', 'v2', 'v3', 'v4', 'v5', 'v6']
+    let inside = false
+    const engine = interceptCommits(place.engine(), {
+      async before() {
+        const version = inside ? undefined : oldest.shift()
+        if (version === undefined) return
+        inside = true
+        // The chain that is about to be merged with younger versions loses its oldest one, and moves.
+        await other.persistence.deleteSnapshot(version)
+        await other.history.maintain()
+        inside = false
+      },
+    })
+    const packing = await openWithLimits(engine, LATER)
+    while (oldest.length > 0) await packing.history.pack()
+    await packing.history.pack()
+    await expectSnapshots(packing.persistence)
+    await packing.persistence.close()
+    await other.persistence.close()
+  })
+
   it('may be done by two at once', async () => {
     const place = await newPlace(name)
     const engine: Engine = place.engine()
