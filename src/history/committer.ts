@@ -244,6 +244,8 @@ export class Committer {
 
 function attempt(mutation: Mutation<unknown>, draft: Draft): Outcome {
   try {
+    // Others share the commit: they do not fail with it.
+    draft.assertReadable(mutation.keys)
     return { value: mutation.apply(draft) }
   } catch (error) {
     return { error }

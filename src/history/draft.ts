@@ -22,6 +22,8 @@ interface DraftEntry {
   /** The live record before this commit, as stored and taken apart. */
   readonly stored: Uint8Array | undefined
   readonly original: ParsedRecord | undefined
+  /** Why the record cannot be read, if it is damaged: then the key is neither read nor written. */
+  readonly damage: DataIntegrityError | undefined
   /** What the key shall hold; `undefined` for nothing. */
   current: Payload | undefined
 }
@@ -48,6 +50,8 @@ export interface DraftResult {
 export class Draft {
   readonly #head: Head
   readonly #entries = new Map<string, DraftEntry>()
+  /** Whether any record is. */
+  #isDamaged = false
 
   private constructor(head: Head) {
     this.#head = head
@@ -59,8 +63,9 @@ export class Draft {
     return whenReady(view.getMany('live', keys), records => {
       for (const [i, stored] of records.entries()) {
         const key = keys[i] as Uint8Array
-        const original = stored === undefined ? undefined : parseRecord(key, stored)
-        draft.#entries.set(toByteString(key), { key, stored, original, current: original })
+        const entry = openEntry(key, stored)
+        if (entry.damage !== undefined) draft.#isDamaged = true
+        draft.#entries.set(toByteString(key), entry)
       }
       return draft
     })
@@ -69,7 +74,17 @@ export class Draft {
   #entry(key: Uint8Array): DraftEntry {
     const entry = this.#entries.get(toByteString(key))
     if (entry === undefined) throw new Error('varve: a commit touches a key that it did not declare')
+    if (entry.damage !== undefined) throw entry.damage
     return entry
+  }
+
+  /**
+   * To be called before an operation writes to the first of its keys.
+   *
+   * @throws {DataIntegrityError} if the record of one of them is damaged.
+   */
+  assertReadable(keys: readonly Uint8Array[]): void {
+    if (this.#isDamaged) for (const key of keys) this.#entry(key)
   }
 
   /** What the key holds, with what this commit did so far. */
@@ -138,6 +153,19 @@ export class Draft {
       }
       return result
     })
+  }
+}
+
+function openEntry(key: Uint8Array, stored: Uint8Array | undefined): DraftEntry {
+  if (stored === undefined) {
+    return { key, stored, original: undefined, damage: undefined, current: undefined }
+  }
+  try {
+    const original = parseRecord(key, stored)
+    return { key, stored, original, damage: undefined, current: original }
+  } catch (error) {
+    if (!(error instanceof DataIntegrityError)) throw error
+    return { key, stored, original: undefined, damage: error, current: undefined }
   }
 }
 

@@ -58,8 +58,10 @@ const LOOSE_BYTES = 256 * 1024
 const FEW_VERSIONS = 4
 /** A chain with so many bytes of edits is not merged any more: reading it would cost too much. */
 const FULL_EDIT_BYTES = 32 * 1024
-/** A key is packed in groups of at most so many bytes of values, by which memory is bounded. */
+/** A key is packed in groups of about so many bytes of values, by which memory is bounded; but two may always meet. */
 const MAX_GROUP_BYTES = 8 * 1024 * 1024
+/** Nor is a chain of several versions merged any more, if the newest of them is so large. */
+const LARGE_CHAIN_BYTES = 4 * 1024 * 1024
 /** A commit of the packer replaces rows of about so many bytes. */
 const COMMIT_BYTES = 512 * 1024
 const COMMIT_KEYS = 64
@@ -217,7 +219,7 @@ export class Packer {
       const { record } = parseVersionRow(row)
       if (record.birth >= head.epoch) continue
       if (record.codec !== CHAIN) {
-        if (short.length > 0 || looseBytes >= MAX_GROUP_BYTES) break
+        if (short.length > 0 || (loose.length > 1 && looseBytes >= MAX_GROUP_BYTES)) break
         loose.push(row)
         looseBytes += row.value.byteLength
       } else {
@@ -227,7 +229,8 @@ export class Packer {
     }
     const enough =
       loose.length >= Math.min(this.#limits.packVersions, this.#options.maxChainLength) ||
-      (loose.length >= FEW_VERSIONS && looseBytes >= LOOSE_BYTES)
+      (loose.length >= FEW_VERSIONS && looseBytes >= LOOSE_BYTES) ||
+      (loose.length > 1 && looseBytes >= MAX_GROUP_BYTES)
     if (!enough) return []
     return [...loose, ...(short.length >= this.#limits.packFanOut ? short : [])].reverse()
   }
@@ -255,7 +258,7 @@ export class Packer {
         close()
         continue
       }
-      if (bytes >= MAX_GROUP_BYTES) close()
+      if (group.length > 1 && bytes >= MAX_GROUP_BYTES) close()
       group.push(row)
       bytes += estimateBytes(record)
     }
@@ -266,6 +269,7 @@ export class Packer {
   #isFull(record: ParsedRecord): boolean {
     const chain = openChain(record.bytes)
     if (chain.births.length * 2 > this.#options.maxChainLength) return true
+    if (chain.births.length > 1 && chain.memoryBytes > LARGE_CHAIN_BYTES) return true
     return chain.memoryBytes - chain.sizeOf(chain.births.length - 1) > FULL_EDIT_BYTES
   }
 

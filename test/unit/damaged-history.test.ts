@@ -118,3 +118,33 @@ describe.each(ENGINES)('a damaged record of the history, on %s', name => {
     await state.close()
   })
 })
+
+describe.each(ENGINES)('a damaged current record, on %s', name => {
+  it('fails what concerns its key, and nothing that shares a commit with it', async () => {
+    const { engine, state } = await filled(name, 'auto')
+    const key = encodeKey('b')
+    const stored = Buffer.from((await engine.get('live', key)) as Uint8Array)
+    stored[5] = (stored[5] as number) ^ 1
+    await engine.commit((_, batch) => batch.put('live', key, stored))
+    const calls = await Promise.allSettled([
+      state.set('a', 1),
+      state.set('b', 1),
+      state.setMany({ d: 1, b: 1, e: 1 }),
+      state.delete('b'),
+      state.set('c', 1),
+    ])
+    expect(calls.map(({ status }) => status)).toStrictEqual([
+      'fulfilled',
+      'rejected',
+      'rejected',
+      'rejected',
+      'fulfilled',
+    ])
+    for (const call of calls) {
+      if (call.status === 'rejected') expect(call.reason).toBeInstanceOf(DataIntegrityError)
+    }
+    expect(await state.getMany(['a', 'c', 'd', 'e'])).toStrictEqual([1, 1, undefined, undefined])
+    expect((await state.verify()).problems).toMatchObject([{ table: 'live', key: 'b' }])
+    await state.close()
+  })
+})

@@ -4,6 +4,7 @@ import type { Engine } from '../../src/engine/engine.ts'
 import type { HistoryLimits } from '../../src/history/limits.ts'
 import type { PackerOptions } from '../../src/history/packer.ts'
 import type { Persistence } from '../../src/index.ts'
+import { noise } from '../support/delta-samples.ts'
 import { dyingEngine, interceptCommits } from '../support/intercepted-engine.ts'
 import { openWithLimits } from '../support/open.ts'
 import { ENGINES, newPlace } from '../support/stores.ts'
@@ -171,6 +172,43 @@ describe.each(ENGINES)('packing, on %s', name => {
     await history.maintain()
     await delay(100)
     expect(commits).toBe(done)
+    await state.close()
+  })
+})
+
+describe('packing of large values', () => {
+  it.each(['compact', 'background'])('makes pairs of values too large for more (%s)', async way => {
+    const place = await newPlace('memory')
+    const limits = way === 'compact' ? LATER : { ...SOON, packVersions: 32 }
+    const { persistence: state, history } = await openWithLimits(place.engine(), limits)
+    const size = 9 * 1024 * 1024
+    const first = noise(size, 1)
+    const bytes = Buffer.from(first)
+    for (let round = 1; round <= 5; round++) {
+      bytes[round * 1000] = round
+      await state.set('large', bytes)
+      await state.createSnapshot()
+      await history.maintain()
+    }
+    if (way === 'compact') await history.pack()
+    const stored = await history.view(async view => {
+      let sum = 0
+      for (let gt: Uint8Array | undefined, more = true; more; ) {
+        const page = await view.scan('history', { gt })
+        for (const row of page.rows) sum += row.value.byteLength
+        gt = page.rows.at(-1)?.key ?? gt
+        more = page.more
+      }
+      return sum
+    })
+    // Of four superseded versions, two pairs.
+    expect(stored).toBeLessThan(2.1 * size)
+    for (let round = 1; round <= 5; round++) {
+      const old = await state.at(`v${round}`).get('large')
+      expect([1, 2, 3, 4, 5].map(at => (old as Buffer)[at * 1000])).toStrictEqual(
+        [1, 2, 3, 4, 5].map(at => (at <= round ? at : first[at * 1000])),
+      )
+    }
     await state.close()
   })
 })
