@@ -4,6 +4,7 @@ export type {
   Batch,
   CommitOptions,
   Engine,
+  EngineCompactOptions,
   EngineStats,
   FloorQuery,
   Page,

@@ -4,13 +4,6 @@ import { type Logger, SILENT_LOGGER } from '../core/logger.ts'
 import { type MaybePromise, whenReady } from '../core/maybe-promise.ts'
 import type { Batch, Engine, EngineStats, View } from '../engine/engine.ts'
 import { type BulkGoal, type BulkSource, type BulkSummary, bulkCommit, rollForward } from './bulk-commit.ts'
-import {
-  type ChangePage,
-  type ChangeSummary,
-  type EpochRange,
-  readChangedKeys,
-  summarizeChanges,
-} from './change-list.ts'
 import { type Committed, Committer, type ExclusiveResult, type Mutation } from './committer.ts'
 import { nameDamage } from './damage.ts'
 import { decodeHead, HEAD_KEY, type Head } from './head.ts'
@@ -397,17 +390,6 @@ export class History {
     })
     this.#maintenance.kick()
     return dropped
-  }
-
-  /** The keys touched in a range of epochs, in one pass. */
-  changedKeys(range: EpochRange, above?: string): Promise<ChangePage> {
-    return this.view(view => readChangedKeys(view, range, this.limits, above))
-  }
-
-  /** How much a range of epochs changed. */
-  async summarize(range: EpochRange): Promise<ChangeSummary> {
-    const [summary] = await this.view(view => summarizeChanges(view, [range], this.limits))
-    return summary ?? { changes: 0, bytes: 0 }
   }
 
   /** Does all background work now. */

@@ -23,7 +23,7 @@ const BLOCK_EPOCHS = 256
  * The bytes of a row of the history, by the births of the values in it: a chain's in equal shares, as its versions are
  * compressed together. Tombstones count for nothing, wherever they stand.
  */
-export function sharesOf(row: Row): [birth: number, bytes: number][] {
+function sharesOf(row: Row): [birth: number, bytes: number][] {
   const values = birthsOf(row).filter(({ codec }) => codec !== TOMBSTONE)
   const share = Math.floor(row.value.byteLength / values.length)
   const rest = row.value.byteLength - share * values.length
