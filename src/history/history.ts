@@ -93,7 +93,7 @@ const FORMAT_VERSION = 1
 const DEFAULT_CHAIN_LENGTH = 256
 
 /** An iteration moves on to a fresh view also when it has shown so many bytes, as long as that changes nothing in what it shows. */
-const MAX_VIEW_BYTES = 16 * 1024 * 1024
+const MAX_VIEW_BYTES = 8 * 1024 * 1024
 
 /** Thrown to the caller of a renewable iteration: see {@link History.records}. */
 export class ViewLostError extends Error {}
@@ -283,7 +283,7 @@ export class History {
           rest = page.resumeAfter && resumed(range, page.resumeAfter)
           // The view would go on showing a snapshot that was dropped since it began: whoever reads it is told.
           await this.assertExists(moment)
-          for (const { record } of records) bytes += record.bytes.byteLength
+          for (const { record } of records) bytes += this.#roomOf(record)
           if (records.length > 0) yield records
         } while (
           rest !== undefined &&
@@ -298,6 +298,10 @@ export class History {
       }
       await relief.worked(0, bytes)
     }
+  }
+
+  #roomOf({ bytes }: ParsedRecord): number {
+    return this.engine.storedBytes?.(bytes.byteLength) ?? bytes.byteLength
   }
 
   async #isNewest(head: Head): Promise<boolean> {

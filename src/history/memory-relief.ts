@@ -1,7 +1,7 @@
 import type { Engine } from '../engine/engine.ts'
 
 /** After about so many bytes the engine is asked to let go of what it holds of them. */
-const BYTES = 16 * 1024 * 1024
+const BYTES = 8 * 1024 * 1024
 /** What one row of a large table brings into memory at least: a page of it. */
 const ROW_BYTES = 4096
 

@@ -1,4 +1,4 @@
-import { setTimeout as delay } from 'node:timers/promises'
+import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises'
 import { EngineError } from '../../core/errors.ts'
 import type { MaybePromise } from '../../core/maybe-promise.ts'
 import type { Batch, EngineCompactOptions, EngineStats, Table, View } from '../engine.ts'
@@ -85,6 +85,9 @@ const MOVE_MS = 2 * TRUST_MS
 /** So much of a file may stay in the map. */
 const MAX_RESIDENT_BYTES = 64 * 1024 * 1024
 
+/** Turns of the event loop in which those who read may come to an end. */
+const TRIM_ATTEMPTS = 5
+
 /** What a transaction comes to that finds the store moved. */
 const MOVED = Symbol('moved')
 
@@ -129,11 +132,13 @@ async function openStore(folder: StoreFolder): Promise<LmdbStore> {
 
   /**
    * Opens the files again, unless they are small or somebody reads them: the pages that were read stay in the map, and
-   * count as memory of the process, as long as they are open. To be called between commits.
+   * count as memory of the process, as long as they are open. To be called between commits. Answers whether somebody
+   * reads.
    */
-  async function trim(): Promise<void> {
+  async function trim(): Promise<boolean> {
     const previous = environment
-    if (previous.isRead() || previous.isClosed() || previous.fileBytes() <= MAX_RESIDENT_BYTES) return
+    if (previous.isRead()) return true
+    if (previous.isClosed() || previous.fileBytes() <= MAX_RESIDENT_BYTES) return false
     await previous.closeWriter()
     // Nobody can begin to read in between: all of this happens in one turn.
     const forget = (): void => void open.delete(previous)
@@ -144,6 +149,7 @@ async function openStore(folder: StoreFolder): Promise<LmdbStore> {
     } catch {
       // The next use tries again, and reports what is wrong.
     }
+    return false
   }
 
   /** Runs `build` inside a write transaction of the current generation, and then `apply`, which writes. */
@@ -258,7 +264,10 @@ async function openStore(folder: StoreFolder): Promise<LmdbStore> {
       }),
 
     compact: options => commits.run(() => compact(options)),
-    trim: () => commits.run(trim),
+    async trim() {
+      // Most views are closed soon.
+      for (let attempt = 0; attempt < TRIM_ATTEMPTS && (await commits.run(trim)); attempt++) await nextTurn()
+    },
     stats: async () => current().stats(),
     idle: () => commits.idle(),
 
