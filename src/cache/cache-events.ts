@@ -13,11 +13,6 @@ export class CacheListeners<V> {
     return () => listeners.delete(listener)
   }
 
-  /** Whether anybody listens: an event is not made for nobody. */
-  wants(event: keyof CacheEvents<V>): boolean {
-    return (this.#listeners[event]?.size ?? 0) > 0
-  }
-
   emit<E extends keyof CacheEvents<V>>(event: E, details: CacheEvents<V>[E]): void {
     for (const listener of this.#listeners[event] ?? []) listener(details)
   }

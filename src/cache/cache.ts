@@ -42,7 +42,13 @@ export interface CacheStats {
 /** What a cache tells of, by the name of the event. */
 export interface CacheEvents<V> {
   /** An entry had to make room. The value is given where it is at hand: not by a cache on disk. */
-  evict: { readonly key: string; readonly value?: V; readonly cause: EvictionCause }
+  evict: {
+    readonly key: string
+    readonly value?: V
+    readonly cause: EvictionCause
+    /** When it would have expired; absent if it would not. */
+    readonly expiresAt?: number
+  }
   /** An entry was found to have expired. */
   expire: { readonly key: string; readonly value?: V }
   /** The storage failed, and the cache goes on without it. Told once. */
@@ -71,7 +77,7 @@ export interface Cache<V = unknown> {
   clear(): MaybePromise<void>
   /** The keys of the entries, in no particular order. */
   keys(): Iterable<string> | AsyncIterable<string>
-  /** How many entries there are. Those that expired count until they are met, or reclaimed. */
+  /** How many entries there are. In memory those that expired count until they are met, or reclaimed. */
   size(): MaybePromise<number>
   /** What is known of an entry; `undefined` where there is none. Not a use of it. */
   metadata(key: string): MaybePromise<EntryMetadata | undefined>

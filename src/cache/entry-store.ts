@@ -1,5 +1,14 @@
 import type { EvictionCause } from './cache.ts'
 
+/** An entry that went. */
+export interface RemovedEntry<V> {
+  readonly key: string
+  readonly value: V
+  readonly cause: EvictionCause | 'expired'
+  /** Infinity if it would not have expired. */
+  readonly expiresAt: number
+}
+
 /** What a {@link EntryStore} is bounded by, and whom it tells. */
 export interface EntryStoreOptions<V> {
   readonly maxEntries: number | undefined
@@ -7,13 +16,14 @@ export interface EntryStoreOptions<V> {
   /** The time in milliseconds. */
   readonly now: () => number
   /** Called for each entry that went without being asked to, once the store is whole again. */
-  readonly onRemoved: (key: string, value: V, cause: EvictionCause | 'expired') => void
+  readonly onRemoved: (entry: RemovedEntry<V>) => void
 }
 
 /** What is kept of an entry beside its value. */
 export interface EntryInfo {
   readonly bytes: number
-  readonly expiresAt: number | undefined
+  /** Infinity if it does not expire. */
+  readonly expiresAt: number
 }
 
 /**

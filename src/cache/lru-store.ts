@@ -1,19 +1,15 @@
 import { LRUCache } from 'lru-cache'
 import type { EvictionCause } from './cache.ts'
-import type { EntryInfo, EntryStore, EntryStoreOptions } from './entry-store.ts'
-
-interface Removed {
-  readonly key: string
-  readonly value: unknown
-  readonly reason: LRUCache.DisposeReason
-}
+import type { EntryInfo, EntryStore, EntryStoreOptions, RemovedEntry } from './entry-store.ts'
 
 /** The entries of a cache with the policy `lru`, in a cache of the package `lru-cache`. */
 export class LruStore<V> implements EntryStore<V> {
   readonly #options: EntryStoreOptions<V>
   // The values of that package's types must be objects or primitives other than undefined, which V is.
   readonly #entries: LRUCache<string, V & {}>
-  #removed: Removed[] = []
+  #removed: RemovedEntry<V>[] = []
+  /** Of the next entry that makes room. */
+  #cause: EvictionCause = 'bytes'
 
   constructor(options: EntryStoreOptions<V>) {
     const { maxEntries, maxBytes, now } = options
@@ -24,7 +20,10 @@ export class LruStore<V> implements EntryStore<V> {
       // It takes a start at 0 for none at all.
       perf: { now: () => now() + 1 },
       dispose: (value: V & {}, key: string, reason: LRUCache.DisposeReason): void => {
-        if (reason === 'evict' || reason === 'expire') this.#removed.push({ key, value, reason })
+        if (reason !== 'evict' && reason !== 'expire') return
+        const cause = reason === 'expire' ? 'expired' : this.#cause
+        this.#removed.push({ key, value, cause, expiresAt: this.#expiryOf(key) })
+        this.#cause = 'bytes'
       },
     }
     const weight = maxBytes === undefined ? {} : { maxSize: maxBytes }
@@ -45,7 +44,7 @@ export class LruStore<V> implements EntryStore<V> {
 
   get(key: string): V | undefined {
     const value = this.#entries.get(key)
-    if (this.#removed.length > 0) this.#report('entries')
+    if (this.#removed.length > 0) this.#report()
     return value
   }
 
@@ -55,18 +54,19 @@ export class LruStore<V> implements EntryStore<V> {
 
   set(key: string, value: V, bytes: number, ttl: number | undefined): void {
     const { maxEntries, maxBytes } = this.#options
-    const full =
+    const crowded =
       maxEntries !== undefined &&
       this.#entries.size >= maxEntries &&
       // It is here also if it has expired, which has() denies.
       this.#entries.info(key) === undefined
+    // Room is made for the entry first, and then for its bytes.
+    this.#cause = crowded ? 'entries' : 'bytes'
     this.#entries.set(key, value as V & {}, {
       ...(maxBytes !== undefined && { size: bytes }),
       // 0 is none: left out, an entry that is set anew would keep that of the one before.
       ttl: ttl ?? 0,
     })
-    // It makes room for the entry first, and then for its bytes.
-    if (this.#removed.length > 0) this.#report(full ? 'entries' : 'bytes')
+    if (this.#removed.length > 0) this.#report()
   }
 
   delete(key: string): boolean {
@@ -86,25 +86,21 @@ export class LruStore<V> implements EntryStore<V> {
 
   info(key: string): EntryInfo | undefined {
     if (!this.#entries.has(key)) return undefined
-    const left = this.#entries.getRemainingTTL(key)
-    return {
-      bytes: this.#entries.info(key)?.size ?? 0,
-      expiresAt: Number.isFinite(left) ? this.#options.now() + left : undefined,
-    }
+    return { bytes: this.#entries.info(key)?.size ?? 0, expiresAt: this.#expiryOf(key) }
   }
 
   purgeExpired(): void {
     this.#entries.purgeStale()
-    this.#report('entries')
+    this.#report()
   }
 
-  #report(first: EvictionCause): void {
+  #expiryOf(key: string): number {
+    return this.#options.now() + this.#entries.getRemainingTTL(key)
+  }
+
+  #report(): void {
     const removed = this.#removed
     this.#removed = []
-    let cause = first
-    for (const { key, value, reason } of removed) {
-      this.#options.onRemoved(key, value as V, reason === 'expire' ? 'expired' : cause)
-      cause = 'bytes'
-    }
+    for (const entry of removed) this.#options.onRemoved(entry)
   }
 }

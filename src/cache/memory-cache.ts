@@ -1,10 +1,10 @@
 import { InvalidArgumentError } from '../core/errors.ts'
 import { callback, checkOptions, oneOf, positiveInteger } from '../core/options.ts'
-import type { Cache, CacheEvents, CacheStats, EntryMetadata, EvictionCause, SetOptions } from './cache.ts'
+import type { Cache, CacheEvents, CacheStats, EntryMetadata, SetOptions } from './cache.ts'
 import { CacheCounters } from './cache-counters.ts'
 import { CacheListeners } from './cache-events.ts'
 import { checkCacheKey, checkCacheValue, duration } from './cache-options.ts'
-import type { EntryStore, EntryStoreOptions } from './entry-store.ts'
+import type { EntryStore, EntryStoreOptions, RemovedEntry } from './entry-store.ts'
 import type { PolicyFactory } from './eviction-policy.ts'
 import { fifoPolicy } from './fifo-policy.ts'
 import { lfuPolicy } from './lfu-policy.ts'
@@ -105,7 +105,7 @@ export class MemoryCache<V = unknown> implements Cache<V> {
       maxEntries,
       maxBytes,
       now,
-      onRemoved: (key, value, cause) => this.#removed(key, value, cause),
+      onRemoved: entry => this.#removed(entry),
     }
     this.#store =
       policy === 'lru' ? new LruStore(storeOptions) : new SlotStore(storeOptions, FACTORIES[policy])
@@ -156,7 +156,7 @@ export class MemoryCache<V = unknown> implements Cache<V> {
     const info = this.#store.info(key)
     if (info === undefined) return undefined
     const { bytes, expiresAt } = info
-    return { tier: 'memory', bytes, ...(expiresAt !== undefined && { expiresAt }) }
+    return { tier: 'memory', bytes, ...(Number.isFinite(expiresAt) && { expiresAt }) }
   }
 
   stats(): CacheStats {
@@ -192,13 +192,13 @@ export class MemoryCache<V = unknown> implements Cache<V> {
     return Math.max(1, Math.ceil(bytes))
   }
 
-  #removed(key: string, value: V, cause: EvictionCause | 'expired'): void {
+  #removed({ key, value, cause, expiresAt }: RemovedEntry<V>): void {
     if (cause === 'expired') {
       this.#counters.expired++
-      if (this.#listeners.wants('expire')) this.#listeners.emit('expire', { key, value })
-      return
+      this.#listeners.emit('expire', { key, value })
+    } else {
+      this.#counters.evicted[cause]++
+      this.#listeners.emit('evict', { key, value, cause, ...(Number.isFinite(expiresAt) && { expiresAt }) })
     }
-    this.#counters.evicted[cause]++
-    if (this.#listeners.wants('evict')) this.#listeners.emit('evict', { key, value, cause })
   }
 }

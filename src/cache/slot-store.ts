@@ -1,4 +1,4 @@
-import type { EntryInfo, EntryStore, EntryStoreOptions } from './entry-store.ts'
+import type { EntryInfo, EntryStore, EntryStoreOptions, RemovedEntry } from './entry-store.ts'
 import type { EvictionPolicy, PolicyFactory } from './eviction-policy.ts'
 import { enlarged } from './slot-list.ts'
 
@@ -27,7 +27,7 @@ export class SlotStore<V> implements EntryStore<V> {
     if (options.maxBytes !== undefined) this.#sizes = new Float64Array(0)
     this.#policy = makePolicy({
       key: slot => this.#keys[slot] as string,
-      expiresAt: slot => this.#expiresAt?.[slot] ?? Number.POSITIVE_INFINITY,
+      expiresAt: slot => this.#expiryOf(slot),
     })
   }
 
@@ -59,15 +59,13 @@ export class SlotStore<V> implements EntryStore<V> {
     const known = this.#slots.get(key)
     if (known !== undefined) this.#detach(known, key)
     const { maxEntries, maxBytes } = this.#options
-    const evicted: (() => void)[] = []
+    const evicted: RemovedEntry<V>[] = []
     for (;;) {
       const crowded = maxEntries !== undefined && this.#slots.size >= maxEntries
       const heavy = maxBytes !== undefined && this.#bytes + bytes > maxBytes
       if (!crowded && !heavy) break
       const slot = this.#policy.victim()
-      const [goneKey, goneValue] = [this.#keys[slot] as string, this.#values[slot] as V]
-      this.#release(slot)
-      evicted.push(() => this.#options.onRemoved(goneKey, goneValue, crowded ? 'entries' : 'bytes'))
+      evicted.push(this.#takeOut(slot, crowded ? 'entries' : 'bytes'))
     }
     const slot = known ?? this.#takeSlot()
     this.#slots.set(key, slot)
@@ -78,7 +76,7 @@ export class SlotStore<V> implements EntryStore<V> {
     this.#setExpiry(slot, ttl)
     this.#policy.insert(slot, key, known !== undefined)
     // Last: a listener may call the cache.
-    for (const tell of evicted) tell()
+    for (const entry of evicted) this.#options.onRemoved(entry)
   }
 
   delete(key: string): boolean {
@@ -100,11 +98,7 @@ export class SlotStore<V> implements EntryStore<V> {
   info(key: string): EntryInfo | undefined {
     const slot = this.#slots.get(key)
     if (slot === undefined || this.#isExpired(slot)) return undefined
-    const expiresAt = this.#expiresAt?.[slot] ?? Number.POSITIVE_INFINITY
-    return {
-      bytes: this.#sizes?.[slot] ?? 0,
-      expiresAt: expiresAt === Number.POSITIVE_INFINITY ? undefined : expiresAt,
-    }
+    return { bytes: this.#sizes?.[slot] ?? 0, expiresAt: this.#expiryOf(slot) }
   }
 
   purgeExpired(): void {
@@ -112,8 +106,12 @@ export class SlotStore<V> implements EntryStore<V> {
   }
 
   #isExpired(slot: number): boolean {
-    const expiresAt = this.#expiresAt?.[slot] ?? Number.POSITIVE_INFINITY
+    const expiresAt = this.#expiryOf(slot)
     return expiresAt !== Number.POSITIVE_INFINITY && this.#options.now() > expiresAt
+  }
+
+  #expiryOf(slot: number): number {
+    return this.#expiresAt?.[slot] ?? Number.POSITIVE_INFINITY
   }
 
   #setExpiry(slot: number, ttl: number | undefined): void {
@@ -150,9 +148,17 @@ export class SlotStore<V> implements EntryStore<V> {
     this.#free.push(slot)
   }
 
-  #expire(slot: number): void {
-    const [key, value] = [this.#keys[slot] as string, this.#values[slot] as V]
+  #takeOut(slot: number, cause: RemovedEntry<V>['cause']): RemovedEntry<V> {
+    const [key, value, expiresAt] = [
+      this.#keys[slot] as string,
+      this.#values[slot] as V,
+      this.#expiryOf(slot),
+    ]
     this.#release(slot)
-    this.#options.onRemoved(key, value, 'expired')
+    return { key, value, cause, expiresAt }
+  }
+
+  #expire(slot: number): void {
+    this.#options.onRemoved(this.#takeOut(slot, 'expired'))
   }
 }

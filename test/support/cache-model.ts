@@ -13,10 +13,20 @@ export function fakeClock(): FakeClock {
 
 /** One call of a cache, of few keys, sizes and times. */
 export type CacheCall =
-  | { readonly call: 'get' | 'has' | 'delete' | 'metadata'; readonly key: string }
+  | KeyCall<'get'>
+  | KeyCall<'has'>
+  | KeyCall<'delete'>
+  | KeyCall<'metadata'>
   | { readonly call: 'set'; readonly key: string; readonly size: number; readonly ttl: number | undefined }
   | { readonly call: 'wait'; readonly milliseconds: number }
-  | { readonly call: 'clear' | 'purge' | 'keys' }
+  | { readonly call: 'clear' }
+  | { readonly call: 'purge' }
+  | { readonly call: 'keys' }
+
+interface KeyCall<Name> {
+  readonly call: Name
+  readonly key: string
+}
 
 const KEYS = 40
 const MAX_SIZE = 30

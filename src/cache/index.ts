@@ -1,0 +1,6 @@
+export { CacheError, InvalidArgumentError } from '../core/errors.ts'
+export type { Cache, CacheEvents, CacheStats, EntryMetadata, EvictionCause, SetOptions } from './cache.ts'
+export { type MemoEntry, type Memoized, type MemoizeOptions, memoize } from './memoize.ts'
+export { type CachePolicy, MemoryCache, type MemoryCacheOptions } from './memory-cache.ts'
+export { PersistentCache, type PersistentCacheOptions } from './persistent-cache.ts'
+export { TieredCache, type TieredCacheOptions } from './tiered-cache.ts'
