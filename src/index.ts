@@ -20,11 +20,11 @@ export { lmdb } from './engine/lmdb.ts'
 export { memory } from './engine/memory.ts'
 export type { CompactOptions, CompactProgress, CompactSummary } from './history/history.ts'
 export type { Problem, Verification, VerifyOptions } from './history/verify.ts'
+export type { CacheMetrics, CacheMode } from './persistence/cached-reads.ts'
 export { createPersistence } from './persistence/create-persistence.ts'
 export type { OperationMetrics } from './persistence/operation-metrics.ts'
 export type { CacheKind, DeltaStrategy, PersistenceOptions } from './persistence/options.ts'
 export type {
-  CacheMetrics,
   DeltaMetrics,
   Metrics,
   Persistence,

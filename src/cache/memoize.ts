@@ -5,6 +5,7 @@ import { boolean, callback, checkOptions, invalidOption } from '../core/options.
 import { encodeValue } from '../core/value-codec.ts'
 import type { Cache } from './cache.ts'
 import { duration } from './cache-options.ts'
+import { isCache } from './is-cache.ts'
 import { MemoryCache } from './memory-cache.ts'
 
 /** How a function is memoized. */
@@ -153,11 +154,4 @@ function keyOfArguments(...args: readonly unknown[]): string {
 function checkCache(value: unknown, name: string): Cache<MemoEntry> {
   if (isCache(value)) return value as Cache<MemoEntry>
   throw invalidOption(name, 'a cache, such as a MemoryCache', value)
-}
-
-/** Whether a value has what {@link Cache} promises. */
-export function isCache(value: unknown): value is Cache {
-  const methods = ['get', 'set', 'has', 'delete', 'clear', 'stats', 'on', 'close'] as const
-  if (typeof value !== 'object' || value === null) return false
-  return methods.every(method => typeof (value as Record<string, unknown>)[method] === 'function')
 }

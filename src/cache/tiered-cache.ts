@@ -84,6 +84,11 @@ export class TieredCache<V = unknown> implements Cache<V> {
     return this.#disk.open()
   }
 
+  /** The tier on disk. @internal */
+  get disk(): PersistentCache<V> {
+    return this.#disk
+  }
+
   async get(key: string): Promise<V | undefined> {
     const value = this.#memory.get(key)
     if (value !== undefined) {

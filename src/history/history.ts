@@ -118,6 +118,8 @@ export class History {
   readonly #listeners = new Set<(head: Head) => void>()
   /** A lower bound of the visible epoch: records born by then are certainly visible. Only ever grows. */
   #knownEpoch = 0
+  /** The greatest sequence that a read or commit of this process has met. */
+  #seenSequence = 0
 
   private constructor(engine: Engine, options: HistoryOptions) {
     this.engine = engine
@@ -163,7 +165,20 @@ export class History {
     await this.engine.close()
   }
 
+  /** How far into the log this process has seen: what it reads from a cache must not be older. */
+  get seenSequence(): number {
+    return this.#seenSequence
+  }
+
+  #decodeHead(stored: Uint8Array | undefined): Head {
+    const head = decodeHead(stored)
+    if (head.epoch > this.#knownEpoch) this.#knownEpoch = head.epoch
+    if (head.sequence > this.#seenSequence) this.#seenSequence = head.sequence
+    return head
+  }
+
   #committed(head: Head): void {
+    if (head.sequence > this.#seenSequence) this.#seenSequence = head.sequence
     if (head.epoch > this.#knownEpoch) {
       this.#knownEpoch = head.epoch
       this.#maintenance.kick()
@@ -183,8 +198,7 @@ export class History {
   async view<T>(read: (view: View, head: Head) => MaybePromise<T>): Promise<T> {
     const view = this.engine.read()
     try {
-      const head = decodeHead(await view.get('meta', HEAD_KEY))
-      if (head.epoch > this.#knownEpoch) this.#knownEpoch = head.epoch
+      const head = this.#decodeHead(await view.get('meta', HEAD_KEY))
       return await read(view, head)
     } catch (error) {
       throw await nameDamage(view, error)
@@ -195,7 +209,7 @@ export class History {
 
   /** The head in a view that the caller holds. */
   headIn(view: View): MaybePromise<Head> {
-    return whenReady(view.get('meta', HEAD_KEY), decodeHead)
+    return whenReady(view.get('meta', HEAD_KEY), stored => this.#decodeHead(stored))
   }
 
   /** Where the log that readers can see ends, and the epoch they see: a commit that is pending is not visible yet. */
@@ -268,7 +282,7 @@ export class History {
       const opened = performance.now()
       let bytes = 0
       try {
-        const head = decodeHead(await view.get('meta', HEAD_KEY))
+        const head = this.#decodeHead(await view.get('meta', HEAD_KEY))
         if (consistent && seen !== undefined && !isSameState(seen, head)) throw new ViewLostError()
         seen = head
         const epoch = moment === 'head' ? head.epoch : (await requireSnapshot(view, moment)).epoch

@@ -69,6 +69,11 @@ export function compressPayload(payload: Payload, compression: boolean): Payload
   return (payload.codec & DEFLATED) === 0 ? toPayload(payload as EncodedValue, compression) : payload
 }
 
+/** Whether the payload has to be inflated to get at the value. */
+export function isDeflated(codec: number): boolean {
+  return (codec & DEFLATED) !== 0
+}
+
 /** Whether the value is stored as JSON text, deflated or not. */
 export function isJsonPayload(codec: number): boolean {
   return (codec & CODEC_MASK) === JSON_CODEC

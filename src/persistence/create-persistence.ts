@@ -4,6 +4,7 @@ import { memory } from '../engine/memory.ts'
 import { History } from '../history/history.ts'
 import { SnapshotManager } from '../snapshot/snapshot-manager.ts'
 import { debugLogger } from './debug-logger.ts'
+import { openCache } from './open-cache.ts'
 import { checkPersistenceOptions, type PersistenceOptions } from './options.ts'
 import { Persistence } from './persistence.ts'
 
@@ -31,7 +32,7 @@ export async function createPersistence<S = Record<string, unknown>>(
   options: PersistenceOptions = {},
 ): Promise<Persistence<S>> {
   const checked = checkPersistenceOptions(options)
-  const { basePath, cache = 'memory', delta = 'auto', compression = true, retention, maxSnapshots } = checked
+  const { basePath, delta = 'auto', compression = true, retention, maxSnapshots } = checked
   const logger = checked.logger ?? debugLogger() ?? SILENT_LOGGER
   const engine = checked.engine ?? (basePath === undefined ? memory() : lmdb(basePath))
   const history = await History.open(engine, {
@@ -42,10 +43,14 @@ export async function createPersistence<S = Record<string, unknown>>(
       ...(checked.maxChainLength !== undefined && { maxChainLength: checked.maxChainLength }),
     },
   })
+  const reads = await openCache(history, checked, logger).catch(async error => {
+    await history.close()
+    throw error
+  })
   const persistence = new Persistence<S>({
     history,
     compression,
-    cache,
+    reads,
     delta,
     logger,
     autoSnapshotInterval: checked.autoSnapshotInterval,

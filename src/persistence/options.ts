@@ -1,3 +1,5 @@
+import type { Cache } from '../cache/cache.ts'
+import { isCache } from '../cache/is-cache.ts'
 import type { Logger } from '../core/logger.ts'
 import {
   boolean,
@@ -10,8 +12,10 @@ import {
 } from '../core/options.ts'
 import type { Engine } from '../engine/engine.ts'
 import { type RetentionPolicy, validateRetention } from '../snapshot/retention.ts'
+import type { CacheMode } from './cached-reads.ts'
 
 const CACHES = ['memory', 'persistent', 'tiered', 'none'] as const
+const CACHE_MODES = ['strong', 'bounded'] as const
 const DELTAS = ['auto', 'dict', 'binary', 'compress', 'none'] as const
 const DURABILITIES = ['process', 'power'] as const
 
@@ -34,10 +38,19 @@ export interface PersistenceOptions {
    */
   readonly engine?: Engine
   /**
-   * A read cache in front of the engine. Both embedded engines answer from memory as fast as a cache would, so that
-   * they are read directly whichever kind is chosen.
+   * A read cache in front of the engine: in memory, on disk, in memory over disk, or one of your own, which the store
+   * then owns and closes. Embedded engines answer from memory as fast as a cache would: there each of the named kinds
+   * keeps, in memory, what it takes time to inflate. Default `'memory'`.
    */
-  readonly cache?: CacheKind
+  readonly cache?: CacheKind | Cache
+  /**
+   * How fresh cached reads are: `'strong'`, never stale, at the price of a short question to the engine at each; or
+   * `'bounded'`, where what others commit may be seen up to 100 ms late, and one's own writes at once. Embedded engines
+   * are always strong. Default `'strong'`.
+   */
+  readonly cacheMode?: CacheMode
+  /** Folder of a cache on disk. Default: the folder `cache` in `basePath`. */
+  readonly cachePath?: string
   /** How superseded values are stored. Default `'auto'`: the smallest form that pays. */
   readonly delta?: DeltaStrategy
   /** Compress values where that saves space. Default `true`. */
@@ -72,7 +85,9 @@ export function checkPersistenceOptions(options: unknown): PersistenceOptions {
     {
       basePath: nonEmptyString,
       engine: checkEngine,
-      cache: oneOf(CACHES),
+      cache: checkCache,
+      cacheMode: oneOf(CACHE_MODES),
+      cachePath: nonEmptyString,
       delta: oneOf(DELTAS),
       compression: boolean,
       maxChainLength: positiveInteger,
@@ -89,6 +104,10 @@ export function checkPersistenceOptions(options: unknown): PersistenceOptions {
 function checkEngine(value: unknown, name: string): Engine {
   if (hasMethods(value, ['open', 'get', 'read', 'commit', 'close'])) return value as Engine
   throw invalidOption(name, 'an Engine, such as memory() or lmdb(path)', value)
+}
+
+function checkCache(value: unknown, name: string): CacheKind | Cache {
+  return isCache(value) ? value : oneOf(CACHES)(value, name)
 }
 
 function checkLogger(value: unknown, name: string): Logger {

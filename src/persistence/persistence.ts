@@ -27,6 +27,7 @@ import { type KeyOf, type ReadableState, StateReader, type ValuesOf } from '../s
 import type { VersionId } from '../snapshot/version.ts'
 import type { ExportSummary, TransferOptions } from '../transfer/transfer-options.ts'
 import { AutoSnapshot } from './auto-snapshot.ts'
+import type { CachedReads, CacheMetrics } from './cached-reads.ts'
 import { type OperationMetrics, OperationRecorder } from './operation-metrics.ts'
 import { clearSource, saveSource } from './state-source.ts'
 import { type Transaction, Transactions } from './transaction.ts'
@@ -44,16 +45,6 @@ export interface Metrics {
   /** Keys in the current state. */
   readonly keys: number
   readonly storage: StorageMetrics
-}
-
-/** What the read cache did. */
-export interface CacheMetrics {
-  readonly kind: string
-  /** Reads answered by the cache; the embedded engines are read directly, and count none. */
-  readonly hits: number
-  readonly misses: number
-  /** `hits / (hits + misses)`; 0 without any. */
-  readonly hitRatio: number
 }
 
 /** How superseded values are stored. */
@@ -78,7 +69,7 @@ export interface StorageMetrics extends EngineStats {
 export interface PersistenceParts {
   readonly history: History
   readonly compression: boolean
-  readonly cache: string
+  readonly reads: CachedReads
   readonly delta: string
   readonly logger: Logger
   readonly autoSnapshotInterval: number | undefined
@@ -108,7 +99,7 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
     this.#parts = parts
     this.#history = history
     this.#snapshots = new SnapshotManager<S>(history, parts.compression)
-    this.#reader = new StateReader<S>(history, () => 'head')
+    this.#reader = new StateReader<S>(history, () => 'head', parts.reads)
     this.#transactions = new Transactions(history, value => this.#encode(value))
     if (autoSnapshotInterval !== undefined) {
       const snapshot = (): Promise<void> =>
@@ -515,7 +506,7 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
       const history = storage.tables.history
       return {
         operations: this.#recorder.report(),
-        cache: { kind: this.#parts.cache, hits: 0, misses: 0, hitRatio: 0 },
+        cache: this.#parts.reads.metrics(),
         delta: {
           strategy: this.#parts.delta,
           records: history?.entries ?? 0,
@@ -544,6 +535,7 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
     for (const watcher of [...this.#watchers]) watcher.end()
     await this.#autoSnapshot?.stop()
     if (!this.#transactions.inside) await this.#recorder.idle()
+    await this.#parts.reads.close()
     await this.#history.close()
   }
 

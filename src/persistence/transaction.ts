@@ -6,7 +6,6 @@ import { encodeKey } from '../core/key.ts'
 import type { View } from '../engine/engine.ts'
 import type { Committed } from '../history/committer.ts'
 import type { Draft } from '../history/draft.ts'
-import { decodeHead, HEAD_KEY } from '../history/head.ts'
 import type { History } from '../history/history.ts'
 import { readAt } from '../history/reader.ts'
 import { decodePayload, encodeRecord, type Payload } from '../history/record.ts'
@@ -203,7 +202,7 @@ class TransactionRun<S> {
   async #fetch(key: Uint8Array): Promise<ReadRecord> {
     this.#view ??= this.#history.engine.read()
     const view = this.#view
-    this.#epoch ??= decodeHead(await view.get('meta', HEAD_KEY)).epoch
+    this.#epoch ??= (await this.#history.headIn(view)).epoch
     const record = await readAt(view, key, this.#epoch)
     const stored = record && encodeRecord(key, record.birth, record)
     return { key, stored, payload: record }

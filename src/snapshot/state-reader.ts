@@ -1,8 +1,9 @@
 import { decodeKey, encodeKey } from '../core/key.ts'
+import type { MaybePromise } from '../core/maybe-promise.ts'
 import { invalidOption } from '../core/options.ts'
 import type { History, Moment } from '../history/history.ts'
 import type { KeyedRecord } from '../history/reader.ts'
-import { decodePayload } from '../history/record.ts'
+import { decodePayload, type Payload } from '../history/record.ts'
 import { type Range, toKeyRange } from './key-range.ts'
 
 /** The keys of a state type, as strings. */
@@ -38,6 +39,29 @@ export interface ReadableState<S = Record<string, unknown>> {
 }
 
 /**
+ * How single keys of the current state are read: straight from the store, or through a cache.
+ *
+ * @internal
+ */
+export interface CurrentReads {
+  /** What a key holds; `bytes` is the key in UTF-8. */
+  get(key: string, bytes: Uint8Array): MaybePromise<Payload | undefined>
+  /** What keys hold, all at one moment. */
+  getMany(keys: readonly string[], bytes: readonly Uint8Array[]): Promise<(Payload | undefined)[]>
+  /** The value of what a key holds. */
+  decode(key: string, payload: Payload): unknown
+}
+
+/** Reads straight from the store. @internal */
+export function directReads(history: History): CurrentReads {
+  return {
+    get: (_key, bytes) => history.get(bytes),
+    getMany: (_keys, bytes) => history.getMany(bytes),
+    decode: (_key, payload) => decodePayload(payload),
+  }
+}
+
+/**
  * Reads the state as it is, or as it was at a snapshot.
  *
  * @internal
@@ -45,35 +69,48 @@ export interface ReadableState<S = Record<string, unknown>> {
 export class StateReader<S = Record<string, unknown>> implements ReadableState<S> {
   readonly #history: History
   readonly #moment: () => Moment
+  readonly #current: CurrentReads
 
   /** `moment` is asked at each call, so that a malformed version is refused by the call and not by making a reader. */
-  constructor(history: History, moment: () => Moment) {
+  constructor(history: History, moment: () => Moment, current = directReads(history)) {
     this.#history = history
     this.#moment = moment
+    this.#current = current
   }
 
   async get<K extends KeyOf<S>, F>(key: K, fallback?: F): Promise<S[K] | F | undefined> {
     const bytes = encodeKey(key)
     const moment = this.#moment()
-    const record = await (moment === 'head' ? this.#history.get(bytes) : this.#history.getAt(moment, bytes))
+    if (moment === 'head') {
+      const payload = await this.#current.get(key, bytes)
+      return payload === undefined ? fallback : (this.#current.decode(key, payload) as S[K])
+    }
+    const record = await this.#history.getAt(moment, bytes)
     return record === undefined ? fallback : (decodePayload(record) as S[K])
   }
 
   async getMany<const K extends readonly KeyOf<S>[]>(keys: K): Promise<ValuesOf<S, K>> {
     if (!Array.isArray(keys)) throw invalidOption('keys', 'an array of keys', keys)
-    const encoded = keys.map(encodeKey)
+    const names: readonly string[] = [...keys]
+    const bytes = names.map(encodeKey)
     const moment = this.#moment()
-    const records = await (moment === 'head'
-      ? this.#history.getMany(encoded)
-      : this.#history.getManyAt(moment, encoded))
+    if (moment === 'head') {
+      const payloads = await this.#current.getMany(names, bytes)
+      return payloads.map(
+        (payload, i) => payload && this.#current.decode(names[i] as string, payload),
+      ) as ValuesOf<S, K>
+    }
+    const records = await this.#history.getManyAt(moment, bytes)
     return records.map(record => record && decodePayload(record)) as ValuesOf<S, K>
   }
 
   async has(key: KeyOf<S>): Promise<boolean> {
     const bytes = encodeKey(key)
     const moment = this.#moment()
-    const record = await (moment === 'head' ? this.#history.get(bytes) : this.#history.getAt(moment, bytes))
-    return record !== undefined
+    const found = await (moment === 'head'
+      ? this.#current.get(key, bytes)
+      : this.#history.getAt(moment, bytes))
+    return found !== undefined
   }
 
   keys(range?: Range): AsyncIterableIterator<KeyOf<S>> {

@@ -3,6 +3,7 @@ import type { Engine } from '../../src/engine/engine.ts'
 import { History } from '../../src/history/history.ts'
 import type { HistoryLimits } from '../../src/history/limits.ts'
 import type { PackerOptions } from '../../src/history/packer.ts'
+import { uncachedReads } from '../../src/persistence/cached-reads.ts'
 import { Persistence } from '../../src/persistence/persistence.ts'
 
 /** A store whose limits are so low that a few keys reach what otherwise takes many. */
@@ -15,7 +16,7 @@ export async function openWithLimits(
   const persistence = new Persistence({
     history,
     compression: true,
-    cache: 'none',
+    reads: uncachedReads(history),
     delta: 'auto',
     logger: SILENT_LOGGER,
     autoSnapshotInterval: undefined,

@@ -1,0 +1,37 @@
+import { type Payload, TOMBSTONE } from '../history/record.ts'
+
+/** What a cache of records holds for a key: what the key held, and when that was so. */
+export interface CachedRecord {
+  /** Of which run of the log, see {@link ReadCache}. */
+  readonly lineage: number
+  /** The commit as of which it was read. */
+  readonly sequence: number
+  /** `undefined` for a key that was absent. */
+  readonly payload: Payload | undefined
+}
+
+/*
+ * lineage (6 bytes), sequence (6), codec (1), payload
+ */
+const HEADER_BYTES = 13
+
+export function encodeCachedRecord({ lineage, sequence, payload }: CachedRecord): Uint8Array {
+  const bytes = Buffer.allocUnsafeSlow(HEADER_BYTES + (payload?.bytes.byteLength ?? 0))
+  bytes.writeUIntLE(lineage, 0, 6)
+  bytes.writeUIntLE(sequence, 6, 6)
+  bytes[12] = payload?.codec ?? TOMBSTONE
+  if (payload !== undefined) bytes.set(payload.bytes, HEADER_BYTES)
+  return bytes
+}
+
+/** What {@link encodeCachedRecord} made; `undefined` for anything else. */
+export function decodeCachedRecord(value: unknown): CachedRecord | undefined {
+  if (!(value instanceof Uint8Array) || value.byteLength < HEADER_BYTES) return undefined
+  const bytes = Buffer.from(value.buffer, value.byteOffset, value.byteLength)
+  const codec = bytes[12] as number
+  return {
+    lineage: bytes.readUIntLE(0, 6),
+    sequence: bytes.readUIntLE(6, 6),
+    payload: codec === TOMBSTONE ? undefined : { codec, bytes: bytes.subarray(HEADER_BYTES) },
+  }
+}
