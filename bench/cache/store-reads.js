@@ -1,0 +1,141 @@
+// @ts-check
+/**
+ * What a cache in front of a store is worth: before an engine that is 1 ms away, and before the embedded one.
+ *
+ *     node store-reads.js [--quick] [--reads 20000] [--rounds 10]
+ */
+import { join } from 'node:path'
+import { createPersistence, memory } from 'varve'
+import { MemoryCache } from 'varve/cache'
+import { count, ratio } from '../lib/format.js'
+import { interleave } from '../lib/interleave.js'
+import { readOptions } from '../lib/options.js'
+import { goals, heading, table } from '../lib/report.js'
+import { median } from '../lib/statistics.js'
+import { withTempFolder } from '../lib/temp.js'
+import { remote } from './lib/remote.js'
+import { zipf } from './lib/traces.js'
+
+const { numbers } = readOptions({ reads: { full: 20_000, quick: 3_000 }, rounds: { full: 10, quick: 3 } })
+const KEYS = 10_000
+const CLIENTS = 16
+const keyOf = (/** @type {number} */ i) => `user/${i}`
+
+/** Reads a second of 16 clients, each of which waits for one read before the next. */
+async function readsPerSecond(
+  /** @type {import('varve').Persistence} */ store,
+  /** @type {readonly string[]} */ order,
+) {
+  let next = 0
+  const start = performance.now()
+  await Promise.all(
+    Array.from({ length: CLIENTS }, async () => {
+      while (next < order.length) await store.get(order[next++] ?? '')
+    }),
+  )
+  return (order.length / (performance.now() - start)) * 1000
+}
+
+/**
+ * @param {number} valueBytes
+ * @param {number} keys
+ * @param {number} reads
+ */
+async function behindNetwork(valueBytes, keys, reads) {
+  const engine = memory()
+  await engine.open()
+  const writer = await createPersistence({ engine, compression: false })
+  const value = { data: 'x'.repeat(valueBytes) }
+  for (let at = 0; at < keys; at += 500) {
+    await writer.setMany(Array.from({ length: Math.min(500, keys - at) }, (_, i) => [keyOf(at + i), value]))
+  }
+  await writer.close()
+  const order = zipf(keys, 1, reads).map(keyOf)
+  /** @type {Record<string, { perSecond: number, traffic: { reads: number, bytes: number } }>} */
+  const results = {}
+  for (const mode of /** @type {const} */ (['none', 'strong', 'bounded'])) {
+    const traffic = { reads: 0, bytes: 0 }
+    const store = await createPersistence({
+      engine: remote(engine, traffic),
+      cache: mode === 'none' ? 'none' : new MemoryCache({ maxEntries: keys / 10, policy: 'tinylfu' }),
+      cacheMode: mode === 'none' ? 'strong' : mode,
+    })
+    await readsPerSecond(store, order.slice(0, reads / 2))
+    Object.assign(traffic, { reads: 0, bytes: 0 })
+    const perSecond = await readsPerSecond(store, order)
+    const hitRatio = (await store.getMetrics()).cache.hitRatio
+    results[mode] = { perSecond, traffic: { ...traffic } }
+    rows.push([
+      `${bytes(valueBytes)}, ${mode}`,
+      count(Math.round(perSecond)),
+      ratio(perSecond / (results['none']?.perSecond ?? perSecond)),
+      bytes(traffic.bytes / reads),
+      mode === 'none' ? '' : `${(100 * hitRatio).toFixed(1)}%`,
+    ])
+    await store.close()
+  }
+  await engine.close()
+  return results
+}
+
+/** @type {string[][]} */
+const rows = []
+const small = await behindNetwork(100, KEYS, numbers.reads)
+await behindNetwork(10_000, KEYS / 10, numbers.reads)
+await behindNetwork(1_000_000, 100, Math.min(1_000, numbers.reads))
+
+heading(
+  'Reads behind a network of 1 ms',
+  `Zipf 1 over ten times as many keys as the cache holds entries, ${CLIENTS} clients, after a warm-up. The network carries 1 Gbit/s.`,
+)
+table(['values, mode', 'reads a second', 'against none', 'bytes a read', 'hit ratio'], rows)
+
+/** @type {string[][]} */
+const local = []
+for (const [name, value] of /** @type {const} */ ([
+  ['100 B', { data: 'x'.repeat(90) }],
+  ['2 kB of JSON', Array.from({ length: 60 }, (_, i) => ({ id: i, name: `user number ${i}` }))],
+  ['20 kB of JSON', Array.from({ length: 600 }, (_, i) => ({ id: i, name: `user number ${i}` }))],
+])) {
+  await withTempFolder(async folder => {
+    const options = { basePath: join(folder, 'store') }
+    const [none, cached] = [
+      await createPersistence({ ...options, cache: 'none' }),
+      await createPersistence(options),
+    ]
+    await none.setMany(Array.from({ length: 1_000 }, (_, i) => [keyOf(i), value]))
+    const order = zipf(1_000, 1, numbers.reads / 2).map(keyOf)
+    const run = (/** @type {import('varve').Persistence} */ store) => async () => {
+      const start = performance.now()
+      for (const key of order) await store.get(key)
+      return performance.now() - start
+    }
+    const times = await interleave({
+      rounds: numbers.rounds,
+      warmUp: 2,
+      sides: { none: run(none), cached: run(cached) },
+    })
+    const perSecond = (/** @type {number[]} */ samples) => (order.length / median(samples)) * 1000
+    local.push([
+      name,
+      count(Math.round(perSecond(times.none))),
+      count(Math.round(perSecond(times.cached))),
+      ratio(perSecond(times.cached) / perSecond(times.none)),
+    ])
+    await none.close()
+    await cached.close()
+  })
+}
+heading(
+  'Reads of the embedded engine',
+  'get() of the same LMDB store with `cache: none` and by default, in turns.',
+)
+table(['values', 'none', 'default', 'gain'], local)
+
+const gain = (small['bounded']?.perSecond ?? 0) / (small['none']?.perSecond ?? 1)
+goals([{ what: 'reads in bounded mode against none', goal: '≥ 5.0×', figure: ratio(gain), met: gain >= 5 }])
+
+/** @param {number} value */
+function bytes(value) {
+  return value < 10_000 ? `${Math.round(value)} B` : `${Math.round(value / 1000)} kB`
+}
