@@ -126,10 +126,7 @@ export class PersistentCache<V = unknown> implements Cache<V> {
 
   async get(key: string): Promise<V | undefined> {
     if (!this.#ready) await this.#open()
-    const value = this.#read(key)
-    if (value === undefined) this.#counters.misses++
-    else this.#counters.hits++
-    return value
+    return this.read(key)?.value
   }
 
   /** Resolves once the entry would survive the death of the process. @throws {UnserializableValueError} */
@@ -212,6 +209,19 @@ export class PersistentCache<V = unknown> implements Cache<V> {
   /** Whether an entry is here, if that is known already. @internal */
   holds(key: string): boolean {
     return this.#find(key) !== undefined
+  }
+
+  /** Whether it has been opened, and neither failed nor been closed. @internal */
+  get ready(): boolean {
+    return this.#ready
+  }
+
+  /** What `get` does, for a cache that is ready; with the time at which the entry expires. @internal */
+  read(key: string): { readonly value: V; readonly expiresAt: number } | undefined {
+    const found = this.#read(key)
+    if (found === undefined) this.#counters.misses++
+    else this.#counters.hits++
+    return found
   }
 
   /** The time by this cache's clock. @internal */
@@ -303,7 +313,7 @@ export class PersistentCache<V = unknown> implements Cache<V> {
     return found === undefined || found.kind === REMOVED || this.#now() > found.expiresAt ? undefined : found
   }
 
-  #read(key: string): V | undefined {
+  #read(key: string): { readonly value: V; readonly expiresAt: number } | undefined {
     const found = this.#waiting.get(key) ?? this.#writing.get(key) ?? this.#index.get(key)
     if (found === undefined || found.kind === REMOVED) return undefined
     if (this.#now() > found.expiresAt) {
@@ -313,7 +323,7 @@ export class PersistentCache<V = unknown> implements Cache<V> {
     const payload = 'record' in found ? payloadOf(found.record, key) : this.#readPayload(key, found)
     if (payload === undefined) return undefined
     try {
-      return decodeValue(found.kind, payload) as V
+      return { value: decodeValue(found.kind, payload) as V, expiresAt: found.expiresAt }
     } catch {
       // Written by a newer version of Node.js.
       return undefined

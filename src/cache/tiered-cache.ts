@@ -95,11 +95,18 @@ export class TieredCache<V = unknown> implements Cache<V> {
       this.#counters.hits++
       return value
     }
-    let lookup = this.#lookups.get(key)
-    if (lookup === undefined) {
-      lookup = this.#lookUp(key)
-      this.#lookups.set(key, lookup)
-    } else this.#counters.misses++
+    const underWay = this.#lookups.get(key)
+    if (underWay !== undefined) {
+      this.#counters.misses++
+      return underWay.value
+    }
+    // No wait where none is needed: a read from disk takes microseconds.
+    if (this.#disk.ready) {
+      const stored = this.#fromDisk(key)
+      if (stored !== undefined || this.#load === undefined) return stored
+    }
+    const lookup = this.#lookUp(key, this.#disk.ready)
+    this.#lookups.set(key, lookup)
     return lookup.value
   }
 
@@ -202,19 +209,28 @@ export class TieredCache<V = unknown> implements Cache<V> {
     this.#lookups.delete(key)
   }
 
-  #lookUp(key: string): Lookup<V> {
+  /** What the disk has, which comes up; counts the hit or miss. */
+  #fromDisk(key: string): V | undefined {
+    const found = this.#disk.read(key)
+    if (found === undefined) {
+      this.#counters.misses++
+      return undefined
+    }
+    this.#counters.hits++
+    this.#memory.set(key, found.value, this.#left(found.expiresAt))
+    return found.value
+  }
+
+  /** Opens the disk and looks there, unless that was done, and loads what it lacks. */
+  #lookUp(key: string, looked: boolean): Lookup<V> {
     const find = async (): Promise<V | undefined> => {
       try {
-        const stored = await this.#disk.get(key)
-        if (stored !== undefined) {
-          this.#counters.hits++
-          const found = await this.#disk.metadata(key)
-          if (found !== undefined && !lookup.outdated) {
-            this.#memory.set(key, stored, this.#left(found.expiresAt))
-          }
-          return stored
+        if (!looked) {
+          await this.#disk.open().catch(() => undefined)
+          // Whatever it was then, it is in memory or gone now.
+          const stored = lookup.outdated ? this.#memory.get(key) : this.#fromDisk(key)
+          if (stored !== undefined) return stored
         }
-        this.#counters.misses++
         const loaded = await this.#load?.(key)
         if (loaded !== undefined && !lookup.outdated) await this.set(key, loaded)
         return loaded
@@ -234,8 +250,8 @@ export class TieredCache<V = unknown> implements Cache<V> {
   }
 
   /** What is left of the time of an entry that has not expired. In its last millisecond it is there, hence not 0. */
-  #left(expiresAt: number | undefined): SetOptions {
-    if (expiresAt === undefined) return {}
+  #left(expiresAt = Number.POSITIVE_INFINITY): SetOptions {
+    if (expiresAt === Number.POSITIVE_INFINITY) return {}
     return { ttl: Math.max(Number.MIN_VALUE, expiresAt - this.#disk.now()) }
   }
 }

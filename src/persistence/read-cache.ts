@@ -59,7 +59,8 @@ export class ReadCache implements CachedReads {
   #known = new KnownChanges(0)
   /** Which commit it is at which the known ones end; `undefined` where that cannot be told. */
   #mark: string | undefined
-  #journalAt = -1
+  /** How far the journal goes. */
+  #journalAt = Number.NEGATIVE_INFINITY
   #freshUntil = 0
   #checking: Promise<boolean> | undefined
   #hits = 0
@@ -195,6 +196,10 @@ export class ReadCache implements CachedReads {
       const payload = stored === undefined ? undefined : parseRecord(bytes, stored)
       if (head.sequence < before) await this.#beginLineage(view, head)
       this.#put(key, { lineage: this.#lineage, sequence: head.sequence, payload })
+      // Entries are of use to a later process if the log reaches back to the journal.
+      if (this.#journal !== undefined && head.sequence - this.#journalAt >= JOURNAL_INTERVAL) {
+        await this.#follow(view, head, before)
+      }
       return payload
     } finally {
       view.close()
@@ -262,7 +267,7 @@ export class ReadCache implements CachedReads {
   async #beginLineage(view: View, head: Head): Promise<void> {
     this.#lineage = newLineage()
     this.#known = new KnownChanges(head.sequence)
-    this.#journalAt = -1
+    this.#journalAt = Number.NEGATIVE_INFINITY
     this.#mark = await markAt(view, head.sequence)
   }
 

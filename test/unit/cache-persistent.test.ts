@@ -224,8 +224,8 @@ describe('a cache in tiers', () => {
     }
     const cache = new TieredCache<string>({ disk: { path }, load })
     onTestFinished(() => cache.close())
-    const loading = Promise.all([cache.get('a'), cache.get('b')])
     await cache.open()
+    const loading = Promise.all([cache.get('a'), cache.get('b')])
     await cache.set('a', 'new')
     await cache.delete('b')
     proceed()
