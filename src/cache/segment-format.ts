@@ -15,7 +15,7 @@ const MAGIC = Buffer.from('varvec\x01\n')
 /** Bytes of a segment's header. */
 export const SEGMENT_HEADER_BYTES = 24
 /** Bytes of a record beside its key and payload. */
-export const RECORD_HEADER_BYTES = 29
+const RECORD_HEADER_BYTES = 29
 
 /** The kind of a record that says that the key is gone. Other kinds are the codec of the payload. */
 export const REMOVED = 0
