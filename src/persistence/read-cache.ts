@@ -4,6 +4,7 @@ import { MemoryCache } from '../cache/memory-cache.ts'
 import { TieredCache } from '../cache/tiered-cache.ts'
 import { decodeKey } from '../core/key.ts'
 import type { Logger } from '../core/logger.ts'
+import { isPromiseLike, type MaybePromise } from '../core/maybe-promise.ts'
 import type { View } from '../engine/engine.ts'
 import { type LogEntry, readLog } from '../history/commit-log.ts'
 import type { Head } from '../history/head.ts'
@@ -89,8 +90,22 @@ export class ReadCache implements CachedReads {
     return reads
   }
 
-  async get(key: string, bytes: Uint8Array): Promise<Payload | undefined> {
-    const entry = await this.#find(key)
+  get(key: string, bytes: Uint8Array): MaybePromise<Payload | undefined> {
+    const entry = this.#find(key)
+    if (isPromiseLike(entry)) return entry.then(found => this.#getWith(key, bytes, found))
+    // At once, where nothing has to be waited for.
+    if (entry !== undefined && this.#isFresh() && this.#isCurrent(key, entry)) {
+      this.#hit(key, entry)
+      return entry.payload
+    }
+    return this.#getWith(key, bytes, entry)
+  }
+
+  async #getWith(
+    key: string,
+    bytes: Uint8Array,
+    entry: CachedRecord | undefined,
+  ): Promise<Payload | undefined> {
     if (entry !== undefined && (this.#isFresh() || (await this.#check())) && this.#isCurrent(key, entry)) {
       this.#hit(key, entry)
       return entry.payload
@@ -167,9 +182,19 @@ export class ReadCache implements CachedReads {
 
   // ---- entries
 
-  async #find(key: string): Promise<CachedRecord | undefined> {
-    const entry = decodeCachedRecord(await this.#guard(() => this.#cache.get(key)))
-    return entry?.lineage === this.#lineage ? entry : undefined
+  #find(key: string): MaybePromise<CachedRecord | undefined> {
+    let found: MaybePromise<unknown>
+    try {
+      found = this.#cache.get(key)
+    } catch (error) {
+      this.#failed(error)
+      return undefined
+    }
+    const decode = (value: unknown): CachedRecord | undefined => {
+      const entry = decodeCachedRecord(value)
+      return entry?.lineage === this.#lineage ? entry : undefined
+    }
+    return isPromiseLike(found) ? this.#guard(() => found).then(decode) : decode(found)
   }
 
   #isCurrent(key: string, { lineage, sequence }: CachedRecord): boolean {

@@ -21,16 +21,17 @@ export function belady(size, keys) {
   const needed = new Map()
   /** @type {[number, number][]} */
   const heap = []
-  const push = (/** @type {[number, number]} */ item) => {
+  const item = (/** @type {number} */ at) => /** @type {[number, number]} */ (heap[at])
+  const push = (/** @type {[number, number]} */ added) => {
     let at = heap.length
-    heap.push(item)
+    heap.push(added)
     while (at > 0) {
       const above = (at - 1) >> 1
-      if (heap[above][0] >= item[0]) break
-      heap[at] = heap[above]
+      if (item(above)[0] >= added[0]) break
+      heap[at] = item(above)
       at = above
     }
-    heap[at] = item
+    heap[at] = added
   }
   const pop = () => {
     const last = /** @type {[number, number]} */ (heap.pop())
@@ -39,9 +40,9 @@ export function belady(size, keys) {
     for (;;) {
       let below = 2 * at + 1
       if (below >= heap.length) break
-      if (below + 1 < heap.length && heap[below + 1][0] > heap[below][0]) below++
-      if (heap[below][0] <= last[0]) break
-      heap[at] = heap[below]
+      if (below + 1 < heap.length && item(below + 1)[0] > item(below)[0]) below++
+      if (item(below)[0] <= last[0]) break
+      heap[at] = item(below)
       at = below
     }
     heap[at] = last
@@ -52,9 +53,9 @@ export function belady(size, keys) {
     else {
       if (next[i] === Number.POSITIVE_INFINITY) continue
       if (needed.size >= size) {
-        while (needed.get(heap[0][1]) !== heap[0][0]) pop()
-        if (heap[0][0] <= next[i]) continue
-        needed.delete(heap[0][1])
+        while (needed.get(item(0)[1]) !== item(0)[0]) pop()
+        if (item(0)[0] <= next[i]) continue
+        needed.delete(item(0)[1])
         pop()
       }
     }
