@@ -1,3 +1,4 @@
+import type { ByteMeter } from '../core/byte-meter.ts'
 import { decodeKey, encodeKey } from '../core/key.ts'
 import { invalidOption } from '../core/options.ts'
 import type { History, Moment } from '../history/history.ts'
@@ -52,20 +53,23 @@ export class StateReader<S = Record<string, unknown>> implements ReadableState<S
     this.#moment = moment
   }
 
-  async get<K extends KeyOf<S>, F>(key: K, fallback?: F): Promise<S[K] | F | undefined> {
+  async get<K extends KeyOf<S>, F>(key: K, fallback?: F, meter?: ByteMeter): Promise<S[K] | F | undefined> {
     const bytes = encodeKey(key)
     const moment = this.#moment()
     const record = await (moment === 'head' ? this.#history.get(bytes) : this.#history.getAt(moment, bytes))
-    return record === undefined ? fallback : (decodePayload(record) as S[K])
+    if (record === undefined) return fallback
+    if (meter !== undefined) meter.bytes += record.bytes.byteLength
+    return decodePayload(record) as S[K]
   }
 
-  async getMany<const K extends readonly KeyOf<S>[]>(keys: K): Promise<ValuesOf<S, K>> {
+  async getMany<const K extends readonly KeyOf<S>[]>(keys: K, meter?: ByteMeter): Promise<ValuesOf<S, K>> {
     if (!Array.isArray(keys)) throw invalidOption('keys', 'an array of keys', keys)
     const encoded = keys.map(encodeKey)
     const moment = this.#moment()
     const records = await (moment === 'head'
       ? this.#history.getMany(encoded)
       : this.#history.getManyAt(moment, encoded))
+    if (meter !== undefined) for (const record of records) meter.bytes += record?.bytes.byteLength ?? 0
     return records.map(record => record && decodePayload(record)) as ValuesOf<S, K>
   }
 
@@ -103,10 +107,13 @@ export class StateReader<S = Record<string, unknown>> implements ReadableState<S
     return size
   }
 
-  async load(): Promise<S> {
+  async load(meter?: ByteMeter): Promise<S> {
     const state: Record<string, unknown> = {}
     for await (const page of this.#history.records(this.#moment(), {}, { consistent: true })) {
-      for (const { key, record } of page) setOwn(state, decodeKey(key), decodePayload(record))
+      for (const { key, record } of page) {
+        if (meter !== undefined) meter.bytes += record.bytes.byteLength
+        setOwn(state, decodeKey(key), decodePayload(record))
+      }
     }
     return state as S
   }
