@@ -10,7 +10,7 @@ import {
   type PruneEvent,
   type SnapshotEvent,
 } from '../../src/index.ts'
-import { temporaryFolder } from '../support/stores.ts'
+import { temporaryFolder, toArray } from '../support/stores.ts'
 
 const undo: (() => void)[] = []
 afterEach(() => {
@@ -24,12 +24,6 @@ function listen<T>(name: string): T[] {
   channel(name).subscribe(listener)
   undo.push(() => channel(name).unsubscribe(listener))
   return messages
-}
-
-async function all<T>(items: AsyncIterable<T>): Promise<T[]> {
-  const found: T[] = []
-  for await (const item of items) found.push(item)
-  return found
 }
 
 /** What is said of calls: the phase, the operation, and whether it failed. */
@@ -107,10 +101,10 @@ describe('the channel of operations', () => {
     await state.set('a', { b: 1 })
     await state.createSnapshot()
     await state.set('a', { b: 2 })
-    expect(await all(changes)).toMatchObject([{ key: 'a' }])
-    expect(await all(state.values({ reverse: true }))).toEqual([{ b: 2 }])
-    expect(await all(state.diff('v1', 'head'))).toHaveLength(1)
-    expect(await all(state.history('a'))).toEqual([{ version: 'v1', value: { b: 1 } }])
+    expect(await toArray(changes)).toMatchObject([{ key: 'a' }])
+    expect(await toArray(state.values({ reverse: true }))).toEqual([{ b: 2 }])
+    expect(await toArray(state.diff('v1', 'head'))).toHaveLength(1)
+    expect(await toArray(state.history('a'))).toEqual([{ version: 'v1', value: { b: 1 } }])
   })
 })
 
