@@ -291,6 +291,20 @@ export function buildProgram({ output, stderr }: ProgramOutput, runner: Runner):
     commands => commands.replay,
   )
 
+  declare(
+    'copy <from> <to>',
+    'copy all snapshots and the current state of a store to a new one',
+    ['varve copy ./.varve /backup/store'],
+    commands => commands.copy,
+  )
+
+  declare(
+    'bench',
+    'measure how fast the store answers here; what writes cost is measured on a new one beside it',
+    ['varve bench', 'varve bench --seconds 5'],
+    commands => commands.bench,
+  ).option('--seconds <n>', 'how long each measurement takes', wholeNumber, 1)
+
   const completion = program
     .command('completion')
     .description('write what a shell reads to complete commands')

@@ -1,6 +1,8 @@
 export { Session } from '../session.ts'
+export { bench } from './bench.ts'
 export { compact } from './compact.ts'
 export { completion } from './completion.ts'
+export { copy } from './copy.ts'
 export { deleteKeys } from './delete.ts'
 export { diff } from './diff.ts'
 export { exportTo } from './export.ts'
