@@ -83,8 +83,9 @@ export class Session {
     else await forPeople()
   }
 
-  /** Says something that is no result, on standard error. */
-  note(text: string): void {
+  /** Says something that is no result, on standard error, after the results so far. */
+  async note(text: string): Promise<void> {
+    await this.output.flush()
     const { stderr, env } = this.host
     stderr.write(`${styleFor(stderr, env).dim(text)}\n`)
   }

@@ -9,6 +9,8 @@ export interface CommandOptions {
   /** As for a terminal of so many columns; else for a pipe. */
   readonly columns?: number
   readonly signal?: AbortSignal
+  /** Write errors and notes where the results go, as a console shows them. */
+  readonly together?: boolean
 }
 
 /** What a command did. */
@@ -21,7 +23,7 @@ export interface CommandResult {
 /** Runs the command `varve` in this process. */
 export async function runCommand(args: readonly string[], options: CommandOptions): Promise<CommandResult> {
   const stdout = new Sink(options.columns)
-  const stderr = new Sink(options.columns)
+  const stderr = options.together === true ? stdout : new Sink(options.columns)
   const code = await run(args, {
     stdin: Readable.from(options.stdin === undefined ? [] : [Buffer.from(options.stdin)]),
     stdout,
@@ -48,4 +50,16 @@ class Sink extends Writable {
     this.text += chunk
     done()
   }
+}
+
+/** The words of a command line of `varve`; `undefined` where it takes a shell to read it. */
+export function wordsOf(line: string): string[] | undefined {
+  const words: string[] = []
+  const word = /\s*(?:'([^']*)'|"([^"$`\\]*)"|([^\s'"|<>;&$`\\()]+))(?=\s|$)/y
+  while (word.lastIndex < line.length) {
+    const match = word.exec(line)
+    if (match === null) return undefined
+    words.push(match[1] ?? match[2] ?? (match[3] as string))
+  }
+  return words[0] === 'varve' ? words.slice(1) : undefined
 }

@@ -100,7 +100,9 @@ describe('values', () => {
     expect(await json('get day --json')).toMatchObject({
       value: { $type: 'Date', value: '2026-01-31T00:00:00.000Z' },
     })
-    expect((await varve('load')).code).toBe(2)
+    const refused = { code: 2, stderr: expect.stringMatching(/class Date at \$\. --tagged keeps it\.\n$/) }
+    expect(await varve('load')).toMatchObject(refused)
+    expect(await varve('export state.json')).toMatchObject(refused)
     const { stdout } = await varve('load --tagged')
     await varve('save --tagged', { stdin: stdout })
     expect(await withStore(store => store.get('day'))).toEqual(new Date('2026-01-31'))

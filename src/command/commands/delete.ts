@@ -14,7 +14,7 @@ export async function deleteKeys(session: Session, [keys]: readonly [readonly st
     }),
   )
   await session.result({ deleted, absent }, async () => {
-    for (const key of absent) session.note(`There is no key ${JSON.stringify(key)}.`)
+    for (const key of absent) await session.note(`There is no key ${JSON.stringify(key)}.`)
   })
   return absent.length === 0 ? EXIT.done : EXIT.no
 }

@@ -35,7 +35,7 @@ export async function diff(
       await writeJsonList(output, toJson(differences()))
     } else {
       const counts = await writeDifferences(session, differences(), { all: flags.all, keysOnly: flags.keys })
-      session.note(countDifferences(counts))
+      await session.note(countDifferences(counts))
     }
     return flags.exitCode === true && found > 0 ? EXIT.no : EXIT.done
   })

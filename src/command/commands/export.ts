@@ -1,5 +1,6 @@
 import { resolve } from 'node:path'
 import { InvalidArgumentError } from '../../core/errors.ts'
+import { hintAtTagged } from '../hint-at-tagged.ts'
 import { counted, humanBytes, humanCount } from '../human-units.ts'
 import { resolveSnapshot } from '../resolve-snapshot.ts'
 import { safeText } from '../safe-text.ts'
@@ -32,7 +33,8 @@ export async function exportTo(
         onProgress: ({ entries }: { entries: number }): void => progress.update(entries, total),
       }
       if (flags.snapshot === undefined) {
-        return store.exportData(path, { ...options, types: flags.tagged === true ? 'tagged' : 'refuse' })
+        const types = flags.tagged === true ? 'tagged' : 'refuse'
+        return hintAtTagged(() => store.exportData(path, { ...options, types }))
       }
       const version = await resolveSnapshot(store, flags.snapshot)
       const base = flags.base === undefined ? undefined : await resolveSnapshot(store, flags.base)

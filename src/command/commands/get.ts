@@ -19,7 +19,9 @@ export async function get(
     if (session.json) {
       await output.line(JSON.stringify({ key, version, found, ...(found && { value: toTypedJson(value) }) }))
     } else if (!found) {
-      session.note(`There is no key ${JSON.stringify(key)}${version === 'head' ? '' : ` at ${version}`}.`)
+      await session.note(
+        `There is no key ${JSON.stringify(key)}${version === 'head' ? '' : ` at ${version}`}.`,
+      )
     } else if (flags.string === true && typeof value === 'string') {
       // As it is, for whoever reads the output: on a terminal it may do what a terminal does.
       await output.write(output.isTerminal ? `${safeText(value)}\n` : value)

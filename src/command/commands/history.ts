@@ -33,7 +33,7 @@ export async function history(
         const room = entry.deleted === true ? Number.POSITIVE_INFINITY : output.columns - version.length - 2
         await output.line(`${output.style.yellow(version)}  ${cut(text, room)}`)
       }
-      if (found === 0) session.note(`No snapshot has a key ${JSON.stringify(key)}.`)
+      if (found === 0) await session.note(`No snapshot has a key ${JSON.stringify(key)}.`)
     }
     return found === 0 ? EXIT.no : EXIT.done
   })

@@ -4,6 +4,7 @@ import { atomicWrite } from '../../transfer/atomic-write.ts'
 import { isGzipName } from '../../transfer/open-file.ts'
 import { toPlainJson } from '../../transfer/plain-json.ts'
 import { toTypedJson } from '../../transfer/typed-json.ts'
+import { hintAtTagged } from '../hint-at-tagged.ts'
 import { counted, humanBytes } from '../human-units.ts'
 import { STANDARD } from '../read-input.ts'
 import { safeText } from '../safe-text.ts'
@@ -17,7 +18,7 @@ export async function load(
 ): Promise<void> {
   const { output, signal, host } = session
   const toJson = flags.tagged === true || (session.json && file === STANDARD) ? toTypedJson : toPlainJson
-  await session.withStore(async store => {
+  const write = async (store: Persistence): Promise<void> => {
     let keys = 0
     async function* text(): AsyncGenerator<string> {
       for await (const [key, value] of entriesAt(store, flags.at)) {
@@ -35,7 +36,8 @@ export async function load(
     await session.result({ file, keys, bytes }, () =>
       output.line(`Wrote ${counted(keys, 'key')}, ${humanBytes(bytes)}, to ${safeText(file)}`),
     )
-  })
+  }
+  await hintAtTagged(() => session.withStore(write))
 }
 
 /** The entries of a moment, all of which belong together. */

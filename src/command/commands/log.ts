@@ -17,7 +17,7 @@ export async function log(
   const shown = wanted.reverse().slice(0, flags.limit)
   if (session.json) return writeJsonList(output, shown.map(snapshotJson))
   if (shown.length === 0) {
-    session.note(
+    await session.note(
       all.length === 0
         ? 'No snapshot has been taken yet.'
         : `No snapshot has the tag ${JSON.stringify(flags.tag)}.`,
