@@ -1,6 +1,7 @@
 import { createHistogram, type RecordableHistogram } from 'node:perf_hooks'
 import type { ByteMeter } from '../core/byte-meter.ts'
 import { isTraced, type OperationEvent, traceCall, traceIteration } from '../core/diagnostics.ts'
+import { isPromiseLike, type MaybePromise } from '../core/maybe-promise.ts'
 
 /** Counts and latencies of one kind of call. Latencies are in milliseconds. */
 export interface OperationMetrics {
@@ -86,23 +87,37 @@ export class OperationRecorder {
   }
 
   /** Runs a call and counts it; the first call of a kind and one in every few are timed. */
-  measure<T>(name: string, call: (meter: ByteMeter) => Promise<T>): Promise<T> {
+  measure<T>(name: string, call: (meter: ByteMeter) => MaybePromise<T>): Promise<T> {
     const operation = this.#operation(name)
     const timed = operation.count++ % SAMPLE_EVERY === 0
     this.#underWay++
     if (isTraced()) return this.#trace(name, operation, call)
-    if (!timed) return call(operation).then(operation.succeeded, operation.failed)
-    const start = performance.now()
-    return call(operation).then(value => {
-      operation.record((performance.now() - start) * NANOSECONDS)
-      return operation.succeeded(value)
-    }, operation.failed)
+    const start = timed ? performance.now() : 0
+    try {
+      const result = call(operation)
+      if (isPromiseLike(result)) {
+        const later = Promise.resolve(result)
+        if (!timed) return later.then(operation.succeeded, operation.failed)
+        return later.then(value => {
+          operation.record((performance.now() - start) * NANOSECONDS)
+          return operation.succeeded(value)
+        }, operation.failed)
+      }
+      // What an embedded engine answers at once is not made to wait for its turn.
+      if (timed) operation.record((performance.now() - start) * NANOSECONDS)
+      this.#settled()
+      return Promise.resolve(result)
+    } catch (error) {
+      operation.errors++
+      this.#settled()
+      return Promise.reject(error)
+    }
   }
 
-  #trace<T>(name: string, operation: Operation, call: (meter: ByteMeter) => Promise<T>): Promise<T> {
+  #trace<T>(name: string, operation: Operation, call: (meter: ByteMeter) => MaybePromise<T>): Promise<T> {
     const event: OperationEvent & ByteMeter = { operation: name, engine: this.#engine, bytes: 0 }
     const start = performance.now()
-    return traceCall(event, () => call(event)).then(
+    return traceCall(event, async () => call(event)).then(
       value => {
         operation.bytes += event.bytes
         operation.record((performance.now() - start) * NANOSECONDS)

@@ -2,7 +2,7 @@ import type { ByteMeter } from '../core/byte-meter.ts'
 import { StoreClosedError, UnserializableValueError } from '../core/errors.ts'
 import { decodeKey, encodeKey } from '../core/key.ts'
 import type { Logger } from '../core/logger.ts'
-import { isPromiseLike } from '../core/maybe-promise.ts'
+import { isPromiseLike, type MaybePromise } from '../core/maybe-promise.ts'
 import { abortSignal, callback, checkOptions, invalidOption } from '../core/options.ts'
 import { type EncodedValue, encodeValue } from '../core/value-codec.ts'
 import type { EngineStats } from '../engine/engine.ts'
@@ -121,7 +121,7 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
     }
   }
 
-  #run<T>(name: string, call: (meter: ByteMeter) => Promise<T>): Promise<T> {
+  #run<T>(name: string, call: (meter: ByteMeter) => MaybePromise<T>): Promise<T> {
     if (this.#closing !== undefined) return Promise.reject(new StoreClosedError())
     return this.#recorder.measure(name, call)
   }
@@ -182,7 +182,7 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
   get<K extends KeyOf<S>>(key: K): Promise<S[K] | undefined>
   get<K extends KeyOf<S>, F>(key: K, fallback: F): Promise<S[K] | F>
   get<K extends KeyOf<S>, F>(key: K, fallback?: F): Promise<S[K] | F | undefined> {
-    return this.#run('get', meter => this.#reader.get(key, fallback, meter))
+    return this.#run('get', meter => this.#reader.read(key, fallback, meter))
   }
 
   /**

@@ -1,5 +1,6 @@
 import type { ByteMeter } from '../core/byte-meter.ts'
 import { decodeKey, encodeKey } from '../core/key.ts'
+import { type MaybePromise, whenReady } from '../core/maybe-promise.ts'
 import { invalidOption } from '../core/options.ts'
 import type { History, Moment } from '../history/history.ts'
 import type { KeyedRecord } from '../history/reader.ts'
@@ -53,13 +54,20 @@ export class StateReader<S = Record<string, unknown>> implements ReadableState<S
     this.#moment = moment
   }
 
-  async get<K extends KeyOf<S>, F>(key: K, fallback?: F, meter?: ByteMeter): Promise<S[K] | F | undefined> {
+  async get<K extends KeyOf<S>, F>(key: K, fallback?: F): Promise<S[K] | F | undefined> {
+    return this.read(key, fallback)
+  }
+
+  /** The same, at once where the engine answers at once. It throws what `get` rejects with. */
+  read<K extends KeyOf<S>, F>(key: K, fallback?: F, meter?: ByteMeter): MaybePromise<S[K] | F | undefined> {
     const bytes = encodeKey(key)
     const moment = this.#moment()
-    const record = await (moment === 'head' ? this.#history.get(bytes) : this.#history.getAt(moment, bytes))
-    if (record === undefined) return fallback
-    if (meter !== undefined) meter.bytes += record.bytes.byteLength
-    return decodePayload(record) as S[K]
+    const found = moment === 'head' ? this.#history.get(bytes) : this.#history.getAt(moment, bytes)
+    return whenReady(found, record => {
+      if (record === undefined) return fallback
+      if (meter !== undefined) meter.bytes += record.bytes.byteLength
+      return decodePayload(record) as S[K]
+    })
   }
 
   async getMany<const K extends readonly KeyOf<S>[]>(keys: K, meter?: ByteMeter): Promise<ValuesOf<S, K>> {
