@@ -61,13 +61,14 @@ export interface PackEvent {
 }
 
 const operations: TracingChannel<string, OperationEvent> = tracingChannel(CHANNELS.operation)
+// Asked for each call.
+const { start, end, asyncStart, asyncEnd, error } = operations
 const snapshots = channel(CHANNELS.snapshot)
 const prunes = channel(CHANNELS.prune)
 const packs = channel(CHANNELS.pack)
 
 /** Whether anybody wants to know of calls. */
 export function isTraced(): boolean {
-  const { start, end, asyncStart, asyncEnd, error } = operations
   return (
     start.hasSubscribers ||
     end.hasSubscribers ||
@@ -84,15 +85,15 @@ export function traceCall<T>(event: OperationEvent, call: () => Promise<T>): Pro
 
 /** Says that an iteration begins. Returns what says that it has ended, or failed. */
 export function traceIteration(event: OperationEvent): (error?: unknown) => void {
-  operations.start.publish(event)
-  operations.end.publish(event)
-  return error => {
-    if (error !== undefined) {
-      event.error = error
-      operations.error.publish(event)
+  start.publish(event)
+  end.publish(event)
+  return reason => {
+    if (reason !== undefined) {
+      event.error = reason
+      error.publish(event)
     }
-    operations.asyncStart.publish(event)
-    operations.asyncEnd.publish(event)
+    asyncStart.publish(event)
+    asyncEnd.publish(event)
   }
 }
 
