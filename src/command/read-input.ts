@@ -10,7 +10,7 @@ import type { Session } from './session.ts'
 export const STANDARD = '-'
 
 /** The bytes of a file, unpacked where its name ends in `.gz`, or of standard input. */
-export async function* readBytes(
+async function* readBytes(
   session: Session,
   file: string,
   progress?: Progress,

@@ -6,7 +6,7 @@ import { DATA_FILE, generationFolder, readCurrentGeneration } from '../engine/lm
 import type { PersistenceOptions } from '../persistence/options.ts'
 
 /** The folder that is taken if nothing names another. */
-export const DEFAULT_STORE = './.varve'
+const DEFAULT_STORE = './.varve'
 
 /** Where the store of a command is: what `--store` says, else `VARVE_STORE`, else `./.varve`. */
 export function storePlace(option: string | undefined, env: NodeJS.ProcessEnv): string {
