@@ -28,9 +28,11 @@ class Operation implements ByteMeter {
   #histogram: RecordableHistogram | undefined
   /** What follows a call that is not timed: made once, so that such a call allocates nothing for it. */
   readonly succeeded: <T>(value: T) => T
+  readonly finished: () => void
   readonly failed: (error: unknown) => never
 
   constructor(settled: () => void) {
+    this.finished = settled
     this.succeeded = value => {
       settled()
       return value
@@ -89,39 +91,57 @@ export class OperationRecorder {
   /** Runs a call and counts it; the first call of a kind and one in every few are timed. */
   measure<T>(name: string, call: (meter: ByteMeter) => MaybePromise<T>): Promise<T> {
     const operation = this.#operation(name)
-    const timed = operation.count++ % SAMPLE_EVERY === 0
-    this.#underWay++
-    if (isTraced()) return this.#trace(name, operation, call)
-    const start = timed ? performance.now() : 0
-    try {
-      const result = call(operation)
-      if (isPromiseLike(result)) {
-        const later = Promise.resolve(result)
-        if (!timed) return later.then(operation.succeeded, operation.failed)
-        return later.then(value => {
-          operation.record((performance.now() - start) * NANOSECONDS)
-          return operation.succeeded(value)
-        }, operation.failed)
-      }
-      // What an embedded engine answers at once is not made to wait for its turn.
-      if (timed) operation.record((performance.now() - start) * NANOSECONDS)
-      this.#settled()
-      return Promise.resolve(result)
-    } catch (error) {
-      operation.errors++
-      this.#settled()
-      return Promise.reject(error)
-    }
+    return this.#run(name, operation, call, operation.succeeded)
   }
 
-  #trace<T>(name: string, operation: Operation, call: (meter: ByteMeter) => MaybePromise<T>): Promise<T> {
+  /** The same for a call whose result is not for its caller. */
+  measureEffect(name: string, call: (meter: ByteMeter) => MaybePromise<unknown>): Promise<void> {
+    const operation = this.#operation(name)
+    return this.#run(name, operation, call, operation.finished)
+  }
+
+  #run<T, R>(
+    name: string,
+    operation: Operation,
+    call: (meter: ByteMeter) => MaybePromise<T>,
+    succeeded: (value: T) => R,
+  ): Promise<R> {
+    const timed = operation.count++ % SAMPLE_EVERY === 0
+    this.#underWay++
+    if (isTraced()) return this.#trace(name, operation, call, succeeded)
+    const start = timed ? performance.now() : 0
+    let result: MaybePromise<T>
+    try {
+      result = call(operation)
+    } catch (error) {
+      return Promise.reject(error).catch(operation.failed)
+    }
+    if (isPromiseLike(result)) {
+      const later = Promise.resolve(result)
+      if (!timed) return later.then(succeeded, operation.failed)
+      return later.then(value => {
+        operation.record((performance.now() - start) * NANOSECONDS)
+        return succeeded(value)
+      }, operation.failed)
+    }
+    // What an embedded engine answers at once is not made to wait for its turn.
+    if (timed) operation.record((performance.now() - start) * NANOSECONDS)
+    return Promise.resolve(succeeded(result))
+  }
+
+  #trace<T, R>(
+    name: string,
+    operation: Operation,
+    call: (meter: ByteMeter) => MaybePromise<T>,
+    succeeded: (value: T) => R,
+  ): Promise<R> {
     const event: OperationEvent & ByteMeter = { operation: name, engine: this.#engine, bytes: 0 }
     const start = performance.now()
     return traceCall(event, async () => call(event)).then(
       value => {
         operation.bytes += event.bytes
         operation.record((performance.now() - start) * NANOSECONDS)
-        return operation.succeeded(value)
+        return succeeded(value)
       },
       error => {
         operation.bytes += event.bytes

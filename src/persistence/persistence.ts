@@ -205,10 +205,11 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
    * @throws {InvalidKeyError | UnserializableValueError}
    */
   set<K extends KeyOf<S>>(key: K, value: S[K]): Promise<void> {
-    return this.#run('set', async meter => {
+    if (this.#closing !== undefined) return Promise.reject(new StoreClosedError())
+    return this.#recorder.measureEffect('set', meter => {
       const bytes = encodeKey(key)
       const payload = this.#encode(value, meter)
-      await this.#history.mutate({ keys: [bytes], apply: draft => draft.set(bytes, payload) })
+      return this.#history.mutate({ keys: [bytes], apply: draft => draft.set(bytes, payload) })
     })
   }
 
