@@ -1,4 +1,5 @@
 import type { Writable } from 'node:stream'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { type Style, styleFor } from './style.ts'
 
 /** Where the command writes: standard output, or what a test puts in its place. */
@@ -7,8 +8,9 @@ export type OutputStream = Writable & { readonly isTTY?: boolean; readonly colum
 /** Thrown by writes when whoever read the output has gone. */
 export const BROKEN_PIPE = Symbol('broken pipe')
 
-/** So many characters are written at a time. */
+/** So many characters are written at a time, or what there is after so many milliseconds; the first at once. */
 const CHUNK_LENGTH = 16_384
+const INTERVAL = 50
 /** Rows are not cut to fit less than this. */
 const MIN_COLUMNS = 20
 
@@ -20,6 +22,7 @@ export class Output {
   readonly isTerminal: boolean
   readonly #stream: OutputStream
   #text = ''
+  #flushed = Number.NEGATIVE_INFINITY
   #scheduled = false
   #broken = false
 
@@ -44,7 +47,7 @@ export class Output {
   async write(text: string): Promise<void> {
     if (this.#broken) throw BROKEN_PIPE
     this.#text += text
-    if (this.#text.length >= CHUNK_LENGTH) return this.flush()
+    if (this.#text.length >= CHUNK_LENGTH || performance.now() - this.#flushed > INTERVAL) return this.flush()
     if (this.#scheduled) return
     this.#scheduled = true
     setImmediate(() => {
@@ -58,7 +61,14 @@ export class Output {
     const text = this.#text
     this.#text = ''
     if (this.#broken) throw BROKEN_PIPE
-    if (text === '' || this.#stream.write(text)) return
+    if (text === '') return
+    this.#flushed = performance.now()
+    if (this.#stream.write(text)) {
+      // An embedded engine answers without a turn of the event loop, which signals and a broken pipe wait for.
+      await nextTurn()
+      if (this.#broken) throw BROKEN_PIPE
+      return
+    }
     await new Promise<void>(resolve => {
       const done = (): void => {
         this.#stream.off('drain', done).off('error', done).off('close', done)
