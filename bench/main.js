@@ -11,6 +11,8 @@ const BENCHMARKS = [
   'snapshot-cost.js',
   'compare-restore.js',
   'transfer-memory.js',
+  'command.js',
+  'observability.js',
   'replay-check.js',
   'write-latency.js',
   'deleted-snapshots.js',

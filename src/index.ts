@@ -1,4 +1,11 @@
 export {
+  CHANNELS,
+  type OperationEvent,
+  type PackEvent,
+  type PruneEvent,
+  type SnapshotEvent,
+} from './core/diagnostics.ts'
+export {
   CacheError,
   ConflictError,
   DataIntegrityError,
@@ -30,10 +37,12 @@ export type {
   Persistence,
   StorageMetrics,
 } from './persistence/persistence.ts'
+export { formatPrometheus } from './persistence/prometheus.ts'
 export type { Transaction } from './persistence/transaction.ts'
 export type { ExportOptions } from './persistence/transfer.ts'
 export type { Change, ChangeOf } from './persistence/watch.ts'
 export type {
+  CancelOptions,
   ChangedKey,
   CommitSummary,
   DeltaInfo,

@@ -136,7 +136,7 @@ export class ConflictError extends PersistenceError {
  * The storage engine failed: the folder cannot be written, the disk is full, the server is gone.
  *
  * Its code is `ENGINE`, or where more is known `ENGINE_NOT_A_FOLDER`, `ENGINE_NOT_WRITABLE`, `ENGINE_READ_ONLY`,
- * `ENGINE_DISK_FULL` or `FORMAT_TOO_NEW`.
+ * `ENGINE_DISK_FULL`, `FORMAT_TOO_NEW`, or, of the command, `ENGINE_NO_STORE`.
  */
 export class EngineError extends PersistenceError {
   constructor(message: string, options?: PersistenceErrorOptions & { readonly code?: string }) {

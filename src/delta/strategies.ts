@@ -15,7 +15,7 @@ import { applyStructuralBody, encodeStructuralBody } from './structural-delta.ts
  */
 export const DELTA_STRATEGIES = ['auto', 'dict', 'binary', 'compress', 'none'] as const
 
-/** One of {@link DELTA_STRATEGIES}. */
+/** One of `DELTA_STRATEGIES`. */
 export type DeltaStrategy = (typeof DELTA_STRATEGIES)[number]
 
 /** A strategy as it was carried out. */

@@ -1,4 +1,5 @@
 import { bytesEqual, fromByteString } from '../core/bytes.ts'
+import { publishPack } from '../core/diagnostics.ts'
 import { DataIntegrityError } from '../core/errors.ts'
 import { counterAt, counterKey, decodeKey, lastVersionKey, splitVersionKey, versionKey } from '../core/key.ts'
 import type { Logger } from '../core/logger.ts'
@@ -130,6 +131,7 @@ export class Packer {
     })
     if (due === undefined) return false
     const pending = new PendingCommit(this.#committer, this.#options.strategy)
+    const started = performance.now()
     const turns = new Turns()
     let above = ''
     for (let more = true; more; ) {
@@ -151,6 +153,7 @@ export class Packer {
       batch.put('meta', PACKED_KEY, counterKey(due.through))
       return { value: undefined }
     })
+    this.#publish(pending, started)
     return true
   }
 
@@ -158,6 +161,7 @@ export class Packer {
   async packAll(signal: AbortSignal | undefined, onProgress: (rows: number) => void): Promise<void> {
     if (this.#options.strategy === 'none') return
     const pending = new PendingCommit(this.#committer, this.#options.strategy)
+    const started = performance.now()
     const turns = new Turns()
     let gt: Uint8Array | undefined
     let seen = 0
@@ -183,6 +187,17 @@ export class Packer {
     }
     await pending.flush()
     onProgress(seen)
+    this.#publish(pending, started)
+  }
+
+  #publish({ done }: PendingCommit, started: number): void {
+    if (done.versions === 0) return
+    publishPack(() => ({
+      engine: this.#engine.name,
+      strategy: this.#options.strategy,
+      ...done,
+      milliseconds: performance.now() - started,
+    }))
   }
 
   /** A key with a damaged record stays as it is, and keeps no other from being packed. */
@@ -350,6 +365,8 @@ class PendingCommit {
   readonly #strategy: PackStrategy
   #replacements: Replacement[] = []
   #bytes = 0
+  /** What has been committed. */
+  done: StrategyTotals = NO_TOTALS
 
   constructor(committer: Committer, strategy: PackStrategy) {
     this.#committer = committer
@@ -367,10 +384,9 @@ class PendingCommit {
     if (replacements.length === 0) return
     this.#replacements = []
     this.#bytes = 0
-    await this.#committer.exclusive(async (view, batch) => {
-      const totals = await Packer.totals(view)
+    const added = await this.#committer.exclusive(async (view, batch) => {
       const stored = new StoredBytesChange()
-      let { versions, valueBytes, writtenBytes } = totals[this.#strategy] ?? NO_TOTALS
+      let { versions, valueBytes, writtenBytes } = NO_TOTALS
       for (const replacement of replacements) {
         // Freed, or packed by another process, meanwhile: what was made of the rows is out of date.
         if (!(await areUnchanged(view, replacement.old))) continue
@@ -384,10 +400,24 @@ class PendingCommit {
         stored.addAll(replacement.stored)
       }
       await stored.flush(view, batch)
-      const updated: PackTotals = { ...totals, [this.#strategy]: { versions, valueBytes, writtenBytes } }
+      const totals = await Packer.totals(view)
+      const value = { versions, valueBytes, writtenBytes }
+      const updated: PackTotals = {
+        ...totals,
+        [this.#strategy]: plus(totals[this.#strategy] ?? NO_TOTALS, value),
+      }
       batch.put('meta', TOTALS_KEY, Buffer.from(JSON.stringify(updated)))
-      return { value: undefined }
+      return { value }
     })
+    this.done = plus(this.done, added)
+  }
+}
+
+function plus(one: StrategyTotals, other: StrategyTotals): StrategyTotals {
+  return {
+    versions: one.versions + other.versions,
+    valueBytes: one.valueBytes + other.valueBytes,
+    writtenBytes: one.writtenBytes + other.writtenBytes,
   }
 }
 

@@ -1,6 +1,6 @@
 import { SILENT_LOGGER } from '../core/logger.ts'
+import type { Engine } from '../engine/engine.ts'
 import { lmdb } from '../engine/lmdb.ts'
-import { memory } from '../engine/memory.ts'
 import { History } from '../history/history.ts'
 import { SnapshotManager } from '../snapshot/snapshot-manager.ts'
 import { debugLogger } from './debug-logger.ts'
@@ -34,7 +34,7 @@ export async function createPersistence<S = Record<string, unknown>>(
   const checked = checkPersistenceOptions(options)
   const { basePath, delta = 'auto', compression = true, retention, maxSnapshots } = checked
   const logger = checked.logger ?? debugLogger() ?? SILENT_LOGGER
-  const engine = checked.engine ?? (basePath === undefined ? memory() : lmdb(basePath))
+  const engine = checked.engine ?? (basePath === undefined ? await inMemory() : lmdb(basePath))
   const history = await History.open(engine, {
     flush: checked.durability === 'power',
     logger,
@@ -65,4 +65,10 @@ export async function createPersistence<S = Record<string, unknown>>(
     }
   }
   return persistence
+}
+
+/** Loaded only when it is wanted: the command never needs it, and starts sooner without. */
+async function inMemory(): Promise<Engine> {
+  const { memory } = await import('../engine/memory.ts')
+  return memory()
 }

@@ -1,4 +1,7 @@
 import { createHistogram, type RecordableHistogram } from 'node:perf_hooks'
+import type { ByteMeter } from '../core/byte-meter.ts'
+import { isTraced, type OperationEvent, traceCall, traceIteration } from '../core/diagnostics.ts'
+import { isPromiseLike, type MaybePromise } from '../core/maybe-promise.ts'
 
 /** Counts and latencies of one kind of call. Latencies are in milliseconds. */
 export interface OperationMetrics {
@@ -6,6 +9,8 @@ export interface OperationMetrics {
   readonly count: number
   /** Calls that were rejected. */
   readonly errors: number
+  /** Bytes of the values they read or wrote, as they are stored; of exports, of the files. */
+  readonly bytes: number
   /** Of the successful calls that were timed: the first and every sixteenth. */
   readonly latency: { readonly p50: number; readonly p95: number; readonly p99: number; readonly max: number }
 }
@@ -15,11 +20,29 @@ const SAMPLE_EVERY = 16
 
 const NANOSECONDS = 1e6
 
-class Operation {
+class Operation implements ByteMeter {
   count = 0
   errors = 0
+  bytes = 0
   // Made at the first sample: most stores use few of the calls.
   #histogram: RecordableHistogram | undefined
+  /** What follows a call that is not timed: made once, so that such a call allocates nothing for it. */
+  readonly succeeded: <T>(value: T) => T
+  readonly finished: () => void
+  readonly failed: (error: unknown) => never
+
+  constructor(settled: () => void) {
+    this.finished = settled
+    this.succeeded = value => {
+      settled()
+      return value
+    }
+    this.failed = error => {
+      this.errors++
+      settled()
+      throw error
+    }
+  }
 
   record(nanoseconds: number): void {
     this.#histogram ??= createHistogram({ figures: 2 })
@@ -33,6 +56,7 @@ class Operation {
     return {
       count: this.count,
       errors: this.errors,
+      bytes: this.bytes,
       latency: { p50: at(50), p95: at(95), p99: at(99), max: histogram ? histogram.max / NANOSECONDS : 0 },
     }
   }
@@ -40,33 +64,102 @@ class Operation {
 
 /** Measures the calls of a store by name, in a bounded space, and knows when none is under way. */
 export class OperationRecorder {
+  readonly #engine: string
   readonly #operations = new Map<string, Operation>()
   #underWay = 0
   #onIdle: (() => void) | undefined
 
-  /** Runs a call and counts it; the first call of a kind and one in every few are timed. */
-  measure<T>(name: string, call: () => Promise<T>): Promise<T> {
+  /** @param engine the name of the engine, for those who trace calls */
+  constructor(engine: string) {
+    this.#engine = engine
+  }
+
+  #operation(name: string): Operation {
     let operation = this.#operations.get(name)
     if (operation === undefined) {
-      operation = new Operation()
+      operation = new Operation(() => this.#settled())
       this.#operations.set(name, operation)
     }
-    const measured = operation
-    const timed = measured.count++ % SAMPLE_EVERY === 0
-    const start = timed ? performance.now() : 0
+    return operation
+  }
+
+  /** Counts the bytes of a kind of call whose calls cannot count them themselves. */
+  meter(name: string): ByteMeter {
+    return this.#operation(name)
+  }
+
+  /** Runs a call and counts it; the first call of a kind and one in every few are timed. */
+  measure<T>(name: string, call: (meter: ByteMeter) => MaybePromise<T>): Promise<T> {
+    const operation = this.#operation(name)
+    return this.#run(name, operation, call, operation.succeeded)
+  }
+
+  /** The same for a call whose result is not for its caller. */
+  measureEffect(name: string, call: (meter: ByteMeter) => MaybePromise<unknown>): Promise<void> {
+    const operation = this.#operation(name)
+    return this.#run(name, operation, call, operation.finished)
+  }
+
+  #run<T, R>(
+    name: string,
+    operation: Operation,
+    call: (meter: ByteMeter) => MaybePromise<T>,
+    succeeded: (value: T) => R,
+  ): Promise<R> {
+    const timed = operation.count++ % SAMPLE_EVERY === 0
     this.#underWay++
-    return call().then(
+    if (isTraced()) return this.#trace(name, operation, call, succeeded)
+    const start = timed ? performance.now() : 0
+    let result: MaybePromise<T>
+    try {
+      result = call(operation)
+    } catch (error) {
+      return Promise.reject(error).catch(operation.failed)
+    }
+    if (isPromiseLike(result)) {
+      const later = Promise.resolve(result)
+      if (!timed) return later.then(succeeded, operation.failed)
+      return later.then(value => {
+        operation.record((performance.now() - start) * NANOSECONDS)
+        return succeeded(value)
+      }, operation.failed)
+    }
+    // What an embedded engine answers at once is not made to wait for its turn.
+    if (timed) operation.record((performance.now() - start) * NANOSECONDS)
+    return Promise.resolve(succeeded(result))
+  }
+
+  #trace<T, R>(
+    name: string,
+    operation: Operation,
+    call: (meter: ByteMeter) => MaybePromise<T>,
+    succeeded: (value: T) => R,
+  ): Promise<R> {
+    const event: OperationEvent & ByteMeter = { operation: name, engine: this.#engine, bytes: 0 }
+    const start = performance.now()
+    return traceCall(event, async () => call(event)).then(
       value => {
-        if (timed) measured.record((performance.now() - start) * NANOSECONDS)
-        this.#settled()
-        return value
+        operation.bytes += event.bytes
+        operation.record((performance.now() - start) * NANOSECONDS)
+        return succeeded(value)
       },
       error => {
-        measured.errors++
-        this.#settled()
-        throw error
+        operation.bytes += event.bytes
+        return operation.failed(error)
       },
     )
+  }
+
+  /** Counts an iteration. How long it takes is its caller's doing, and not measured. */
+  iterate<I extends AsyncIterator<unknown, unknown, undefined>>(name: string, iterator: I): I {
+    const operation = this.#operation(name)
+    operation.count++
+    if (!isTraced()) return iterator
+    const ended = traceIteration({ operation: name, engine: this.#engine })
+    return watchEnd(iterator, error => {
+      if (error !== undefined) operation.errors++
+      ended(error)
+    })
   }
 
   #settled(): void {
@@ -85,4 +178,35 @@ export class OperationRecorder {
   report(): Record<string, OperationMetrics> {
     return Object.fromEntries([...this.#operations].map(([name, operation]) => [name, operation.report()]))
   }
+}
+
+/** The same iterator, which calls `onEnd` once: when it is through, was left, or has failed. */
+function watchEnd<I extends AsyncIterator<unknown, unknown, undefined>>(
+  iterator: I,
+  onEnd: (error?: unknown) => void,
+): I {
+  let ended = false
+  const end = (error?: unknown): void => {
+    if (ended) return
+    ended = true
+    onEnd(error)
+  }
+  const watch = async (
+    step: Promise<IteratorResult<unknown, unknown>>,
+  ): Promise<IteratorResult<unknown, unknown>> => {
+    try {
+      const result = await step
+      if (result.done === true) end()
+      return result
+    } catch (error) {
+      end(error)
+      throw error
+    }
+  }
+  const { next, return: leave } = iterator
+  return Object.assign(iterator, {
+    next: () => watch(next.call(iterator)),
+    return: (value?: unknown) =>
+      watch(leave?.call(iterator, value) ?? Promise.resolve({ done: true, value })),
+  })
 }

@@ -1,7 +1,8 @@
+import type { ByteMeter } from '../core/byte-meter.ts'
 import { StoreClosedError, UnserializableValueError } from '../core/errors.ts'
 import { decodeKey, encodeKey } from '../core/key.ts'
 import type { Logger } from '../core/logger.ts'
-import { isPromiseLike } from '../core/maybe-promise.ts'
+import { isPromiseLike, type MaybePromise } from '../core/maybe-promise.ts'
 import { abortSignal, callback, checkOptions, invalidOption } from '../core/options.ts'
 import { type EncodedValue, encodeValue } from '../core/value-codec.ts'
 import type { EngineStats } from '../engine/engine.ts'
@@ -15,6 +16,7 @@ import type { Range } from '../snapshot/key-range.ts'
 import type { SnapshotInfo } from '../snapshot/metadata.ts'
 import type { RetentionPolicy } from '../snapshot/retention.ts'
 import {
+  type CancelOptions,
   type CommitSummary,
   type DeltaSnapshotOptions,
   type HistoryEntry,
@@ -87,7 +89,7 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
   readonly #snapshots: SnapshotManager<S>
   readonly #reader: StateReader<S>
   readonly #transactions: Transactions
-  readonly #recorder = new OperationRecorder()
+  readonly #recorder: OperationRecorder
   readonly #watchers = new Set<Watcher<S>>()
   readonly #autoSnapshot: AutoSnapshot | undefined
   readonly #parts: PersistenceParts
@@ -98,9 +100,11 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
     const { history, autoSnapshotInterval, logger } = parts
     this.#parts = parts
     this.#history = history
+    this.#recorder = new OperationRecorder(history.engine.name)
     this.#snapshots = new SnapshotManager<S>(history, parts.compression)
     this.#reader = new StateReader<S>(history, () => 'head', parts.reads)
-    this.#transactions = new Transactions(history, value => this.#encode(value))
+    const written = this.#recorder.meter('transaction')
+    this.#transactions = new Transactions(history, value => this.#encode(value, written))
     if (autoSnapshotInterval !== undefined) {
       const snapshot = (): Promise<void> =>
         this.#snapshots.createSnapshotOfChanges({ description: 'automatic' })
@@ -108,37 +112,49 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
     }
   }
 
-  #run<T>(name: string, call: () => Promise<T>): Promise<T> {
+  #run<T>(name: string, call: (meter: ByteMeter) => MaybePromise<T>): Promise<T> {
     if (this.#closing !== undefined) return Promise.reject(new StoreClosedError())
     return this.#recorder.measure(name, call)
   }
 
-  #encode(value: unknown): Payload {
-    return toPayload(encodeDefined(value), this.#parts.compression)
+  #iterate<I extends AsyncIterator<unknown, unknown, undefined>>(name: string, iterate: () => I): I {
+    if (this.#closing !== undefined) throw new StoreClosedError()
+    return this.#recorder.iterate(name, iterate())
+  }
+
+  #encode(value: unknown, meter: ByteMeter): Payload {
+    const payload = toPayload(encodeDefined(value), this.#parts.compression)
+    meter.bytes += payload.bytes.byteLength
+    return payload
   }
 
   // ---- the whole state
 
   /**
    * Makes the state equal to `data`: what differs is written, what `data` lacks is deleted, and the rest is not touched.
+   * An abort leaves the state as it was.
    *
    * @throws {InvalidKeyError | UnserializableValueError}
    */
-  save(data: S): Promise<CommitSummary> {
-    return this.#run('save', async () => {
+  save(data: S, options: CancelOptions = {}): Promise<CommitSummary> {
+    return this.#run('save', async meter => {
+      const { signal } = checkOptions<CancelOptions>(options, { signal: abortSignal }, 'save()')
       // Encoded before the first wait, so that what the caller does to the data afterwards changes nothing.
       const encoded = new Map<string, EncodedValue>()
       for (const [key, value] of entriesOf(data, 'data')) {
         encodeKey(key)
-        encoded.set(key, encodeUnder(key, value))
+        const bytes = encodeUnder(key, value)
+        meter.bytes += bytes.bytes.byteLength
+        encoded.set(key, bytes)
       }
-      return toSummary(await this.#history.bulk(saveSource(this.#history, encoded, this.#parts.compression)))
+      const source = saveSource(this.#history, encoded, this.#parts.compression, signal)
+      return toSummary(await this.#history.bulk(source))
     })
   }
 
   /** The whole state, as a plain object, all of one moment. */
   load(): Promise<S> {
-    return this.#run('load', () => this.#reader.load())
+    return this.#run('load', meter => this.#reader.load(meter))
   }
 
   /** Empties the state. Its snapshots stay. */
@@ -157,7 +173,7 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
   get<K extends KeyOf<S>>(key: K): Promise<S[K] | undefined>
   get<K extends KeyOf<S>, F>(key: K, fallback: F): Promise<S[K] | F>
   get<K extends KeyOf<S>, F>(key: K, fallback?: F): Promise<S[K] | F | undefined> {
-    return this.#run('get', () => this.#reader.get(key, fallback))
+    return this.#run('get', meter => this.#reader.read(key, fallback, meter))
   }
 
   /**
@@ -166,7 +182,7 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
    * @throws {InvalidKeyError}
    */
   getMany<const K extends readonly KeyOf<S>[]>(keys: K): Promise<ValuesOf<S, K>> {
-    return this.#run('getMany', () => this.#reader.getMany(keys))
+    return this.#run('getMany', meter => this.#reader.getMany(keys, meter))
   }
 
   /** Whether the key has a value. @throws {InvalidKeyError} */
@@ -180,10 +196,11 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
    * @throws {InvalidKeyError | UnserializableValueError}
    */
   set<K extends KeyOf<S>>(key: K, value: S[K]): Promise<void> {
-    return this.#run('set', async () => {
+    if (this.#closing !== undefined) return Promise.reject(new StoreClosedError())
+    return this.#recorder.measureEffect('set', meter => {
       const bytes = encodeKey(key)
-      const payload = this.#encode(value)
-      await this.#history.mutate({ keys: [bytes], apply: draft => draft.set(bytes, payload) })
+      const payload = this.#encode(value, meter)
+      return this.#history.mutate({ keys: [bytes], apply: draft => draft.set(bytes, payload) })
     })
   }
 
@@ -192,13 +209,14 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
    * is of the keys given: `unchanged` held an equal value before.
    */
   setMany(entries: Partial<S> | Iterable<readonly [KeyOf<S>, S[KeyOf<S>]]>): Promise<CommitSummary> {
-    return this.#run('setMany', async () => {
+    return this.#run('setMany', async meter => {
       const pairs: Iterable<unknown> = isIterable(entries) ? entries : entriesOf(entries, 'entries')
       const targets = new Map<string, { readonly key: Uint8Array; readonly payload: Payload }>()
       for (const pair of pairs) {
         if (!Array.isArray(pair)) throw invalidOption('entries', 'made of [key, value] pairs', pair)
         const key = encodeKey(pair[0])
         const payload = toPayload(encodeUnder(pair[0] as string, pair[1]), this.#parts.compression)
+        meter.bytes += payload.bytes.byteLength
         targets.set(pair[0] as string, { key, payload })
       }
       const { operationId, value } = await this.#history.mutate({
@@ -227,7 +245,7 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
     key: K,
     change: (value: S[K] | undefined) => S[K] | PromiseLike<S[K]>,
   ): Promise<S[K]> {
-    return this.#run('update', async () => {
+    return this.#run('update', async meter => {
       const bytes = encodeKey(key)
       if (typeof change !== 'function') throw invalidOption('change', 'a function', change)
       const { value: outcome } = await this.#history.mutate({
@@ -241,13 +259,13 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
             later.catch(() => undefined)
             return { later, before: draft.record(bytes) }
           }
-          draft.set(bytes, this.#encode(next))
+          draft.set(bytes, this.#encode(next, meter))
           return { next }
         },
       })
       if (outcome.later === undefined) return outcome.next as S[K]
       const next = await outcome.later
-      const payload = this.#encode(next)
+      const payload = this.#encode(next, meter)
       const { value: written } = await this.#history.mutate({
         keys: [bytes],
         apply: draft => {
@@ -295,14 +313,12 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
 
   /** The keys of a range in key order. As for {@link Persistence.entries}, they are of one moment. */
   keys(range?: Range): AsyncIterableIterator<KeyOf<S>> {
-    this.#assertOpen()
-    return this.#reader.keys(range)
+    return this.#iterate('keys', () => this.#reader.keys(range))
   }
 
   /** The values of a range in key order. As for {@link Persistence.entries}, they are of one moment. */
   values(range?: Range): AsyncIterableIterator<S[KeyOf<S>]> {
-    this.#assertOpen()
-    return this.#reader.values(range)
+    return this.#iterate('values', () => this.#reader.values(range))
   }
 
   /**
@@ -310,8 +326,7 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
    * moves on to a newer one, and may then show later commits for the keys that remain.
    */
   entries(range?: Range): AsyncIterableIterator<[KeyOf<S>, S[KeyOf<S>]]> {
-    this.#assertOpen()
-    return this.#reader.entries(range)
+    return this.#iterate('entries', () => this.#reader.entries(range))
   }
 
   /** How many keys there are: a number that the store keeps, not a count. */
@@ -321,10 +336,11 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
 
   /** The changes committed from this call on, by any process. */
   watch(range?: Range): AsyncIterableIterator<Change<S>> {
-    this.#assertOpen()
-    const watcher = new Watcher<S>(this.#history, range, ended => this.#watchers.delete(ended))
-    this.#watchers.add(watcher)
-    return watcher
+    return this.#iterate('watch', () => {
+      const watcher = new Watcher<S>(this.#history, range, ended => this.#watchers.delete(ended))
+      this.#watchers.add(watcher)
+      return watcher
+    })
   }
 
   #assertOpen(): void {
@@ -343,9 +359,13 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
     return this.#run('createDeltaSnapshot', () => this.#snapshots.createDeltaSnapshot(options))
   }
 
-  /** Makes the state equal to a snapshot's; snapshots taken since stay. @throws {SnapshotNotFoundError} */
-  restoreSnapshot(version: VersionId): Promise<CommitSummary> {
-    return this.#run('restoreSnapshot', () => this.#snapshots.restoreSnapshot(version))
+  /**
+   * Makes the state equal to a snapshot's; snapshots taken since stay. An abort leaves the state as it was.
+   *
+   * @throws {SnapshotNotFoundError}
+   */
+  restoreSnapshot(version: VersionId, options?: CancelOptions): Promise<CommitSummary> {
+    return this.#run('restoreSnapshot', () => this.#snapshots.restoreSnapshot(version, options))
   }
 
   /** Restores the newest snapshot with a tag; with `latest: false` the oldest. @throws {SnapshotNotFoundError} */
@@ -366,8 +386,17 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
 
   /** The snapshots at which a key changed, newest first, with what it held from there on. */
   history<K extends KeyOf<S>>(key: K): AsyncGenerator<HistoryEntry<S[K]>, void, undefined> {
-    this.#assertOpen()
-    return this.#snapshots.history<S[K]>(key)
+    return this.#iterate('history', () => this.#snapshots.history<S[K]>(key))
+  }
+
+  /**
+   * The version that a name stands for: `head`, `v12`, a tag (the newest snapshot that has it), `@2026-01-31` (the newest
+   * by the end of that day), and any of these with `~3` (three snapshots before).
+   *
+   * @throws {SnapshotNotFoundError} naming the nearest there are.
+   */
+  resolveVersion(name: string): Promise<VersionId | 'head'> {
+    return this.#run('resolveVersion', () => this.#snapshots.resolveVersion(name))
   }
 
   /** All snapshots, oldest first. */
@@ -411,8 +440,7 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
     version2: VersionId | 'head',
     range?: Range,
   ): AsyncGenerator<Difference, void, undefined> {
-    this.#assertOpen()
-    return this.#snapshots.diff(version1, version2, range)
+    return this.#iterate('diff', () => this.#snapshots.diff(version1, version2, range))
   }
 
   // ---- moving data
@@ -424,7 +452,7 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
    * @throws {ExportError | UnserializableValueError}
    */
   exportData(path: string, options?: ExportOptions): Promise<ExportSummary> {
-    return this.#run('exportData', () => exportData(this.#history, path, options))
+    return this.#run('exportData', meter => counted(meter, exportData(this.#history, path, options)))
   }
 
   /**
@@ -433,8 +461,8 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
    * @throws {ImportError} if the file is missing or not as it should be; the state is then as it was.
    */
   importData(path: string, options: TransferOptions = {}): Promise<CommitSummary> {
-    return this.#run('importData', async () => {
-      const source = importSource(this.#history, path, options, value => this.#encode(value))
+    return this.#run('importData', async meter => {
+      const source = importSource(this.#history, path, options, value => this.#encode(value, meter))
       return toSummary(await this.#history.bulk(source))
     })
   }
@@ -446,7 +474,9 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
    * @throws {SnapshotNotFoundError | ExportError}
    */
   exportSnapshot(version: VersionId, path: string, options?: ExportSnapshotOptions): Promise<ExportSummary> {
-    return this.#run('exportSnapshot', () => this.#snapshots.exportSnapshot(version, path, options))
+    return this.#run('exportSnapshot', meter =>
+      counted(meter, this.#snapshots.exportSnapshot(version, path, options)),
+    )
   }
 
   /**
@@ -543,6 +573,13 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
   }
+}
+
+/** Counts the bytes of a file that was written. */
+async function counted(meter: ByteMeter, exporting: Promise<ExportSummary>): Promise<ExportSummary> {
+  const summary = await exporting
+  meter.bytes += summary.bytes
+  return summary
 }
 
 function isIterable(value: unknown): value is Iterable<unknown> {

@@ -9,11 +9,12 @@ import { fromPayload, type Payload, toPayload } from '../history/record.ts'
 /** Keys read and compared at a time. */
 const CHUNK_KEYS = 500
 
-/** The change that makes the state equal to some data: what differs is set, what the data lacks is deleted. */
+/** The change that makes the state equal to some data: what differs is set, what the data lacks is deleted. `signal` cancels. */
 export function saveSource(
   history: History,
   data: ReadonlyMap<string, EncodedValue>,
   compression: boolean,
+  signal?: AbortSignal,
 ): BulkSource {
   const keys = [...data.keys()]
   const target = (key: string): Payload | undefined => {
@@ -37,11 +38,13 @@ export function saveSource(
           patch.add(encoded[i] as Uint8Array, target(key))
         }
         await patch.relieve()
+        signal?.throwIfAborted()
       }
       const end = await history.head()
       // If nobody wrote meanwhile and every key of the state was met above, there is none to delete.
       if (end.sequence === start.sequence && end.size === alreadyThere) return
       await deleteOthers(history, patch, async live => live.map(key => data.has(decodeKey(key))))
+      signal?.throwIfAborted()
     },
     async targets(_view, touched) {
       return touched.map(key => ({ target: target(decodeKey(key)) }))

@@ -21,6 +21,7 @@ import {
 } from '../history/record.ts'
 import { atomicWrite } from '../transfer/atomic-write.ts'
 import type { EntryReader, ExportedEntry, ImportedEntry } from '../transfer/entries.ts'
+import { findInfinity } from '../transfer/find-infinity.ts'
 import { readJsonDocument, writeJsonDocument } from '../transfer/json-document.ts'
 import { readJsonLines, writeJsonLines } from '../transfer/json-lines.ts'
 import { isGzipName, openImport } from '../transfer/open-file.ts'
@@ -186,19 +187,6 @@ function refuseInfinity({ value }: ImportedEntry, { codec }: Payload): void {
       path,
     )
   }
-}
-
-function findInfinity(value: unknown, path: string): string | undefined {
-  if (typeof value === 'number') return Number.isFinite(value) ? undefined : path
-  if (typeof value !== 'object' || value === null) return undefined
-  for (const [name, part] of Object.entries(value)) {
-    const found = findInfinity(
-      part,
-      Array.isArray(value) ? `${path}[${name}]` : `${path}[${JSON.stringify(name)}]`,
-    )
-    if (found !== undefined) return found
-  }
-  return undefined
 }
 
 /** Adds entries of a file to a patch. A key that the file gave before is an error of the file. */

@@ -1,5 +1,6 @@
 import { stat } from 'node:fs/promises'
 import { setImmediate as nextTurn } from 'node:timers/promises'
+import { publishSnapshot } from '../core/diagnostics.ts'
 import { SnapshotNotFoundError } from '../core/errors.ts'
 import { abortSignal, callback, checkOptions, nonEmptyString } from '../core/options.ts'
 import type { EncodedValue } from '../core/value-codec.ts'
@@ -65,8 +66,10 @@ export async function importSnapshot(
 
   const source = snapshotSource(history, contents, baseVersion, newest, checked, compression)
   const metadata = encodeMetadata({ id, ...described, kind: 'full' })
+  let added = false
   try {
     await history.bulk(source, { kind: 'snapshot', metadata })
+    added = true
   } catch (error) {
     if (error instanceof SnapshotNotFoundError) {
       throw importError(
@@ -79,7 +82,12 @@ export async function importSnapshot(
     if (error !== ALREADY_THERE) throw error
   }
   const imported = await history.view(async view => findById(await listSnapshotRows(view, newest), id))
-  if (imported !== undefined) return formatVersion(imported.version)
+  if (imported !== undefined) {
+    const version = formatVersion(imported.version)
+    const { tags } = described
+    if (added) publishSnapshot(() => ({ engine: history.engine.name, version, tags, origin: 'imported' }))
+    return version
+  }
   throw new SnapshotNotFoundError(
     `The snapshot of ${JSON.stringify(file)} was imported, and at once deleted by another writer.`,
   )

@@ -6,6 +6,7 @@ export type { Range } from './key-range.ts'
 export type { SnapshotInfo } from './metadata.ts'
 export type { RetentionPolicy } from './retention.ts'
 export {
+  type CancelOptions,
   type CommitSummary,
   type DeltaSnapshotOptions,
   type HistoryEntry,

@@ -5,8 +5,16 @@ import { compressPayload, type ParsedRecord, type Payload, payloadsEqual } from 
 import { requireSnapshot } from '../history/snapshot-table.ts'
 import { touchedRecords } from './touched-records.ts'
 
-/** The change that makes the current state equal to a snapshot's: among the keys touched since, those that differ. */
-export function restoreSource(history: History, version: number, compression: boolean): BulkSource {
+/**
+ * The change that makes the current state equal to a snapshot's: among the keys touched since, those that differ.
+ * `signal` cancels it, until it is decided.
+ */
+export function restoreSource(
+  history: History,
+  version: number,
+  compression: boolean,
+  signal?: AbortSignal,
+): BulkSource {
   const toTarget = (record: ParsedRecord | undefined): Payload | undefined =>
     record && compressPayload(record, compression)
   return {
@@ -15,6 +23,7 @@ export function restoreSource(history: History, version: number, compression: bo
         for (const { key, before, after } of chunk)
           if (!payloadsEqual(before, after)) patch.add(key, toTarget(before))
         await patch.relieve()
+        signal?.throwIfAborted()
       }
     },
     async targets(view, keys) {

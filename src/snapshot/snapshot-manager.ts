@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto'
+import { publishPrune, publishSnapshot } from '../core/diagnostics.ts'
 import { SnapshotNotFoundError } from '../core/errors.ts'
 import { encodeKey } from '../core/key.ts'
-import { boolean, checkOptions, invalidOption } from '../core/options.ts'
+import { abortSignal, boolean, checkOptions, invalidOption } from '../core/options.ts'
 import { encodeValue } from '../core/value-codec.ts'
 import type { Engine, View } from '../engine/engine.ts'
 import type { BulkSummary } from '../history/bulk-commit.ts'
@@ -40,6 +41,7 @@ import { restoreSource } from './restore.ts'
 import { applyRetention, type RetentionPolicy, validateRetention } from './retention.ts'
 import { type ReadableState, StateReader } from './state-reader.ts'
 import { checkVersion, formatVersion, parseVersion, type VersionId } from './version.ts'
+import { findVersion } from './version-name.ts'
 
 /** What a snapshot may be given. */
 export interface SnapshotOptions {
@@ -57,6 +59,12 @@ export interface SnapshotOptions {
 export interface DeltaSnapshotOptions extends SnapshotOptions {
   /** The snapshot to measure against; by default the newest. */
   readonly baseVersion?: VersionId
+}
+
+/** What calls may be given that change the whole state. */
+export interface CancelOptions {
+  /** Cancels: the call rejects with its reason, and the state is as it was. */
+  readonly signal?: AbortSignal
 }
 
 /** A snapshot at which a key changed: it held `value` from there on, or was `deleted`. */
@@ -137,11 +145,26 @@ export class SnapshotManager<S = Record<string, unknown>> {
    */
   async createSnapshot(options: SnapshotOptions = {}): Promise<VersionId> {
     const checked = checkSnapshotOptions(options, SNAPSHOT_CHECKS, 'createSnapshot()')
-    const { version } = await this.#history.seal(
-      encodeMetadata(newMetadata(checked, { kind: 'full' })),
-      pruneByPolicy,
-    )
-    return formatVersion(version)
+    return this.#seal(encodeMetadata(newMetadata(checked, { kind: 'full' })))
+  }
+
+  /** Seals, and drops what the stored policy does not keep any more. */
+  async #seal(metadata: Payload | ((view: View, head: Head) => Promise<Payload>)): Promise<VersionId> {
+    let dropped: readonly VersionId[] = []
+    const row = await this.#history.seal(metadata, async (view, sealed) => {
+      const selection = await pruneByPolicy(view, sealed)
+      dropped = selection?.all.filter(({ version }) => selection.versions.has(version)).map(nameOf) ?? []
+      return selection
+    })
+    const version = nameOf(row)
+    const engine = this.#history.engine.name
+    publishSnapshot(() => ({ engine, version, tags: decodeMetadata(row.metadata).tags, origin: 'taken' }))
+    this.#publishPrune(dropped, true)
+    return version
+  }
+
+  #publishPrune(versions: readonly VersionId[], automatic: boolean): void {
+    if (versions.length > 0) publishPrune(() => ({ engine: this.#history.engine.name, versions, automatic }))
   }
 
   /**
@@ -161,7 +184,7 @@ export class SnapshotManager<S = Record<string, unknown>> {
       return encodeMetadata(newMetadata(checked, { kind: 'full' }))
     }
     try {
-      await this.#history.seal(metadata, pruneByPolicy)
+      await this.#seal(metadata)
     } catch (error) {
       if (error !== UNCHANGED) throw error
     }
@@ -178,7 +201,7 @@ export class SnapshotManager<S = Record<string, unknown>> {
     const wanted = checked.baseVersion === undefined ? undefined : parseVersion(checked.baseVersion)
     // A base that is not there is refused before anything is asked of the engine's writers.
     if (wanted !== undefined) await this.#history.snapshot(wanted)
-    const sealed = await this.#history.seal(async (view, head) => {
+    return this.#seal(async (view, head) => {
       // In the commit that seals: the base cannot be dropped, nor the state change, between measuring and sealing.
       const base = wanted === undefined ? await newestSnapshot(view) : await requireSnapshot(view, wanted)
       if (base === undefined) return encodeMetadata(newMetadata(checked, { kind: 'full' }))
@@ -189,18 +212,20 @@ export class SnapshotManager<S = Record<string, unknown>> {
       )
       const metadata = newMetadata(checked, { kind: 'delta', baseVersion: formatVersion(base.version) })
       return encodeMetadata({ ...metadata, ...cost })
-    }, pruneByPolicy)
-    return formatVersion(sealed.version)
+    })
   }
 
   /**
-   * Makes the current state equal to a snapshot's. Snapshots taken since stay.
+   * Makes the current state equal to a snapshot's. Snapshots taken since stay. An abort leaves the state as it was;
+   * once the change has been decided, it comes too late.
    *
    * @throws {SnapshotNotFoundError}
    */
-  async restoreSnapshot(version: VersionId): Promise<CommitSummary> {
+  async restoreSnapshot(version: VersionId, options: CancelOptions = {}): Promise<CommitSummary> {
+    const number = parseVersion(version)
+    const { signal } = checkOptions<CancelOptions>(options, { signal: abortSignal }, 'restoreSnapshot()')
     return toSummary(
-      await this.#history.bulk(restoreSource(this.#history, parseVersion(version), this.#compression)),
+      await this.#history.bulk(restoreSource(this.#history, number, this.#compression, signal)),
     )
   }
 
@@ -268,6 +293,29 @@ export class SnapshotManager<S = Record<string, unknown>> {
     }
   }
 
+  /**
+   * The version that a name stands for, as people write them:
+   *
+   * - `head`: the current state
+   * - `v12`: a snapshot
+   * - a tag: the newest snapshot that has it
+   * - `@2026-01-31`: the newest snapshot taken by the end of that day, `@2026-01-31T14:05` by the end of that minute; in
+   *   local time, unless it ends in `Z` or an offset
+   * - any of these and `~3`: three snapshots before. `head~1` is the newest snapshot
+   *
+   * @throws {SnapshotNotFoundError} naming the nearest there are.
+   * @throws {InvalidArgumentError} if it is not a name, or a date that is none.
+   */
+  async resolveVersion(name: string): Promise<VersionId | 'head'> {
+    if (name === 'head') return name
+    const rows = await this.#history.snapshots()
+    const named = rows.map(row => {
+      const { createdAt, tags } = decodeMetadata(row.metadata)
+      return { version: formatVersion(row.version), createdAt, tags }
+    })
+    return findVersion(named, name)
+  }
+
   /** All snapshots, oldest first. */
   listSnapshots(): Promise<SnapshotInfo[]> {
     return this.#history.view(async view => {
@@ -320,6 +368,7 @@ export class SnapshotManager<S = Record<string, unknown>> {
       throw new SnapshotNotFoundError(
         `There is no snapshot ${version}. listSnapshots() names those that exist.`,
       )
+    this.#publishPrune(dropped.map(nameOf), false)
   }
 
   /** Deletes the snapshots that a policy does not keep; with `dryRun`, only says which. */
@@ -347,8 +396,9 @@ export class SnapshotManager<S = Record<string, unknown>> {
         removed: all.filter(row => remove.has(row.version)).map(row => formatVersion(row.version)),
       }
     }
-    const dropped = await this.#history.drop(choose)
-    return { kept, removed: dropped.map(row => formatVersion(row.version)) }
+    const removed = (await this.#history.drop(choose)).map(nameOf)
+    this.#publishPrune(removed, false)
+    return { kept, removed }
   }
 
   /**
@@ -434,6 +484,10 @@ export class SnapshotManager<S = Record<string, unknown>> {
       return { value: undefined }
     })
   }
+}
+
+function nameOf({ version }: SnapshotRow): VersionId {
+  return formatVersion(version)
 }
 
 const NO_COST = { changes: 0, bytes: 0 }

@@ -1,5 +1,6 @@
+import type { ByteMeter } from '../core/byte-meter.ts'
 import { decodeKey, encodeKey } from '../core/key.ts'
-import type { MaybePromise } from '../core/maybe-promise.ts'
+import { type MaybePromise, whenReady } from '../core/maybe-promise.ts'
 import { invalidOption } from '../core/options.ts'
 import type { History, Moment } from '../history/history.ts'
 import type { KeyedRecord } from '../history/reader.ts'
@@ -79,28 +80,39 @@ export class StateReader<S = Record<string, unknown>> implements ReadableState<S
   }
 
   async get<K extends KeyOf<S>, F>(key: K, fallback?: F): Promise<S[K] | F | undefined> {
-    const bytes = encodeKey(key)
-    const moment = this.#moment()
-    if (moment === 'head') {
-      const payload = await this.#current.get(key, bytes)
-      return payload === undefined ? fallback : (this.#current.decode(key, payload) as S[K])
-    }
-    const record = await this.#history.getAt(moment, bytes)
-    return record === undefined ? fallback : (decodePayload(record) as S[K])
+    return this.read(key, fallback)
   }
 
-  async getMany<const K extends readonly KeyOf<S>[]>(keys: K): Promise<ValuesOf<S, K>> {
+  /** The same, at once where the engine answers at once. It throws what `get` rejects with. */
+  read<K extends KeyOf<S>, F>(key: K, fallback?: F, meter?: ByteMeter): MaybePromise<S[K] | F | undefined> {
+    const bytes = encodeKey(key)
+    const moment = this.#moment()
+    const current = moment === 'head'
+    const found: MaybePromise<Payload | undefined> = current
+      ? this.#current.get(key, bytes)
+      : this.#history.getAt(moment, bytes)
+    return whenReady(found, payload => {
+      if (payload === undefined) return fallback
+      if (meter !== undefined) meter.bytes += payload.bytes.byteLength
+      return (current ? this.#current.decode(key, payload) : decodePayload(payload)) as S[K]
+    })
+  }
+
+  async getMany<const K extends readonly KeyOf<S>[]>(keys: K, meter?: ByteMeter): Promise<ValuesOf<S, K>> {
     if (!Array.isArray(keys)) throw invalidOption('keys', 'an array of keys', keys)
     const names: readonly string[] = [...keys]
     const bytes = names.map(encodeKey)
     const moment = this.#moment()
     if (moment === 'head') {
       const payloads = await this.#current.getMany(names, bytes)
-      return payloads.map(
-        (payload, i) => payload && this.#current.decode(names[i] as string, payload),
-      ) as ValuesOf<S, K>
+      return payloads.map((payload, i) => {
+        if (payload === undefined) return undefined
+        if (meter !== undefined) meter.bytes += payload.bytes.byteLength
+        return this.#current.decode(names[i] as string, payload)
+      }) as ValuesOf<S, K>
     }
     const records = await this.#history.getManyAt(moment, bytes)
+    if (meter !== undefined) for (const record of records) meter.bytes += record?.bytes.byteLength ?? 0
     return records.map(record => record && decodePayload(record)) as ValuesOf<S, K>
   }
 
@@ -140,10 +152,13 @@ export class StateReader<S = Record<string, unknown>> implements ReadableState<S
     return size
   }
 
-  async load(): Promise<S> {
+  async load(meter?: ByteMeter): Promise<S> {
     const state: Record<string, unknown> = {}
     for await (const page of this.#history.records(this.#moment(), {}, { consistent: true })) {
-      for (const { key, record } of page) setOwn(state, decodeKey(key), decodePayload(record))
+      for (const { key, record } of page) {
+        if (meter !== undefined) meter.bytes += record.bytes.byteLength
+        setOwn(state, decodeKey(key), decodePayload(record))
+      }
     }
     return state as S
   }

@@ -53,3 +53,30 @@ function blocks(file: string, lines: readonly string[], opening: string): Exampl
   }
   return found
 }
+
+/** A line of a console, as a document shows it, and what is to follow. */
+export interface ConsoleExample {
+  /** File and line. */
+  readonly name: string
+  readonly command: string
+  /** What it writes; `…` stands for what varies. */
+  readonly output: readonly string[]
+}
+
+/** The commands in the ```` ```console ```` blocks of a Markdown file, in their order. Each begins with `$ `. */
+export function consoleOfMarkdown(file: string): ConsoleExample[] {
+  const found: (ConsoleExample & { output: string[] })[] = []
+  for (const { code, name } of blocks(file, readFileSync(file, 'utf8').split('\n'), '```console')) {
+    for (const line of code.trimEnd().split('\n')) {
+      if (line.startsWith('$ ')) found.push({ name, command: line.slice(2), output: [] })
+      else found.at(-1)?.output.push(line)
+    }
+  }
+  return found
+}
+
+/** Whether a line is what a document says, where `…` stands for anything. */
+export function matchesExample(line: string, expected: string): boolean {
+  const parts = expected.split('…').map(part => part.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&'))
+  return new RegExp(`^${parts.join('.*')}$`).test(line)
+}

@@ -773,6 +773,7 @@ describe.each(ENGINES)('a store that is closed, on %s', name => {
     listSnapshots: state => state.listSnapshots(),
     tagSnapshot: state => state.tagSnapshot('v1', 'a'),
     untagSnapshot: state => state.untagSnapshot('v1', 'a'),
+    resolveVersion: state => state.resolveVersion('v1'),
     listTags: state => state.listTags(),
     deleteSnapshot: state => state.deleteSnapshot('v1'),
     pruneSnapshots: state => state.pruneSnapshots({ keepLast: 1 }),

@@ -1,0 +1,27 @@
+import { resolve } from 'node:path'
+import { humanBytes } from '../human-units.ts'
+import { safeText } from '../safe-text.ts'
+import type { Session } from '../session.ts'
+import { writeSummary } from '../write-summary.ts'
+
+/** `varve import FILE`: makes the state equal a JSON file, or adds the snapshot of a snapshot file. */
+export async function importFrom(session: Session, [file]: readonly [string]): Promise<void> {
+  const { host, output, signal } = session
+  const path = resolve(host.cwd, file)
+  await session.withStore(store =>
+    session.withProgress('Importing', humanBytes, async progress => {
+      const options = {
+        signal,
+        onProgress: ({ bytes, bytesTotal }: { bytes: number; bytesTotal: number }): void =>
+          progress.update(bytes, bytesTotal),
+      }
+      if (/\.jsonl?(?:\.gz)?$/i.test(path)) {
+        const summary = await store.importData(path, options)
+        await session.result({ file, ...summary }, () => writeSummary(output, summary))
+      } else {
+        const version = await store.importSnapshot(path, options)
+        await session.result({ file, version }, () => output.line(`${safeText(file)} is ${version} here`))
+      }
+    }),
+  )
+}

@@ -1,0 +1,18 @@
+import { resolve } from 'node:path'
+import type { RetentionFlags } from '../retention-flags.ts'
+import { retentionOf } from '../retention-flags.ts'
+import { safeText } from '../safe-text.ts'
+import type { Session } from '../session.ts'
+import { holdsStore } from '../store-place.ts'
+
+/** `varve init`: makes a store where there is none. */
+export async function init(session: Session, _args: readonly [], flags: RetentionFlags): Promise<void> {
+  const { place, host, output } = session
+  const existed = await holdsStore(resolve(host.cwd, place))
+  await session.withStore(async () => undefined, { create: true, retention: retentionOf(flags) })
+  await session.result({ store: place, created: !existed }, () =>
+    output.line(
+      existed ? `There is a store at ${safeText(place)} already` : `Made a store at ${safeText(place)}`,
+    ),
+  )
+}

@@ -1,0 +1,37 @@
+import { ImportError } from '../../core/errors.ts'
+import { findInfinity } from '../../transfer/find-infinity.ts'
+import { fromTypedJson } from '../../transfer/typed-json.ts'
+import { mapValues } from '../map-values.ts'
+import { nameOf, readText, STANDARD } from '../read-input.ts'
+import type { Session } from '../session.ts'
+import { writeSummary } from '../write-summary.ts'
+
+/** `varve save [FILE]`: makes the whole state equal a JSON object. */
+export async function save(
+  session: Session,
+  [file = STANDARD]: readonly [string?],
+  flags: { readonly tagged?: boolean },
+): Promise<void> {
+  const state = parseState(await readText(session, file), file)
+  const data = flags.tagged === true ? mapValues(state, value => fromTypedJson(value, { file })) : state
+  const summary = await session.withStore(store => store.save(data, { signal: session.signal }))
+  await session.result(summary, () => writeSummary(session.output, summary))
+}
+
+function parseState(text: string, file: string): Record<string, unknown> {
+  const refuse = (reason: string, cause?: unknown): never => {
+    throw new ImportError(`Cannot save ${nameOf(file)}: ${reason}. Nothing was changed.`, { file, cause })
+  }
+  let state: unknown
+  try {
+    state = JSON.parse(text)
+  } catch (error) {
+    refuse(`it is not JSON (${(error as Error).message})`, error)
+  }
+  if (typeof state !== 'object' || state === null || Array.isArray(state)) {
+    refuse('a state is a JSON object, whose members are the keys')
+  }
+  const path = findInfinity(state, '$')
+  if (path !== undefined) refuse(`the number at ${path} is too large: a double holds up to about 1.8e308`)
+  return state as Record<string, unknown>
+}

@@ -1,0 +1,372 @@
+import { Argument, Command, InvalidArgumentError, Option } from 'commander'
+import { type DescribedCommand, SHELLS, type Shell } from './completion-script.ts'
+import type { ExitCode } from './exit-code.ts'
+import type { Output, OutputStream } from './output.ts'
+import { packageVersion } from './package-version.ts'
+import type { Session } from './session.ts'
+
+/** An exit code; none is that of success. */
+// biome-ignore lint/suspicious/noConfusingVoidType: most commands are functions that return nothing.
+type Outcome = Promise<ExitCode | void>
+
+type Commands = typeof import('./commands/index.ts')
+
+/** What a command does, once the command line has been read. */
+type Action = (session: Session) => Outcome
+
+/** Runs an action with what the options of every command say. */
+export type Runner = (options: object, action: Action) => Promise<void>
+
+/** Where help and errors of the command line are written. */
+interface ProgramOutput {
+  readonly output: Output
+  readonly stderr: OutputStream
+}
+
+const VERSION_HELP = `
+Versions are written as
+  v12              a snapshot
+  stable           the newest snapshot with that tag
+  head             the current state; head~1 is the newest snapshot, head~2 the one before
+  @2026-01-31      the newest snapshot by the end of that day (local time), or of a minute, as @2026-01-31T14:05
+  v12~2, stable~1  so many snapshots before`
+
+const GENERAL_HELP = `${VERSION_HELP}
+
+The store is the folder that --store names, or the variable VARVE_STORE, or ./.varve.
+
+Exit codes: 0 done; 1 the answer is no (the key is not there); 2 the command line or a value is wrong; 3 there is no
+store, or it cannot be used; 4 there is no such version; 5 stored data is damaged; 6 a file cannot be read or written;
+70 anything else; 130 stopped by Ctrl-C.
+
+Examples:
+  $ varve init
+  $ varve set user '{"name": "Ada"}'
+  $ varve snapshot --tag first
+  $ varve diff first head`
+
+/**
+ * The command line of `varve`. What a command does is loaded when it is run: reading the command line and writing help
+ * needs nothing of the library.
+ */
+export function buildProgram({ output, stderr }: ProgramOutput, runner: Runner): Command {
+  const program = new Command('varve')
+  program
+    .description('A key-value state with snapshots: read it, change it, compare it with its past, go back.')
+    .option('--store <place>', 'the folder of the store')
+    .option('--json', 'write the result as JSON')
+    .option('--debug', 'show where an error comes from')
+    .version(packageVersion(), '--version', 'write the version of varve')
+    .helpOption('--help', 'write this help')
+    .helpCommand('help [command]', 'write the help of a command')
+    .configureHelp({ showGlobalOptions: true })
+    .configureOutput({
+      writeOut: text => void output.write(text).catch(() => undefined),
+      writeErr: text => void stderr.write(text),
+      getOutHelpWidth: () => Math.min(output.columns, MAX_HELP_COLUMNS),
+      getErrHelpWidth: () => Math.min(stderr.columns ?? MAX_HELP_COLUMNS, MAX_HELP_COLUMNS),
+      getOutHasColors: () => false,
+      getErrHasColors: () => false,
+      outputError: (text, write) => write(text.replace(/^error: /, 'varve: ')),
+    })
+    .showHelpAfterError('("varve help" lists the commands, "varve help COMMAND" the options of one)')
+    .exitOverride()
+    .addHelpText('after', GENERAL_HELP)
+
+  /** Declares a command. `choose` takes from all of them what it does. */
+  function declare<A extends readonly unknown[], O extends object>(
+    usage: string,
+    description: string,
+    examples: readonly string[],
+    choose: (all: Commands) => (session: Session, args: A, options: O) => Outcome,
+  ): Command {
+    const command = program.command(usage).description(description)
+    command.addHelpText('after', `\nExamples:\n${examples.map(example => `  $ ${example}`).join('\n')}`)
+    return command.action(async () => {
+      const args = command.processedArgs as unknown as A
+      await runner(command.optsWithGlobals(), async session => {
+        const action = choose(await import('./commands/index.ts'))
+        return action(session, args, command.opts<O>())
+      })
+    })
+  }
+
+  withRetention(
+    declare(
+      'init',
+      'make a store',
+      ['varve init', 'varve init --keep-last 100 --keep-daily 30'],
+      commands => commands.init,
+    ),
+  )
+
+  declare(
+    'get <key>',
+    'write the value of a key',
+    ['varve get user', 'varve get user --at v3', 'varve get motd --string > motd.txt'],
+    commands => commands.get,
+  )
+    .addOption(atOption())
+    .option('--string', 'write a text as it is, without quotes')
+
+  declare(
+    'set <key> [value]',
+    'set a key to a value in JSON; without one, or with "-", it is read from standard input',
+    [
+      `varve set user '{"name": "Ada"}'`,
+      'varve set visits 3',
+      'varve set motd --string "Hello"',
+      'varve set page < page.json',
+    ],
+    commands => commands.set,
+  )
+    .option('--string', 'take the value as a text, and not as JSON')
+    .option('--tagged', 'read {"$type": "Date", …} and the like as what they stand for')
+
+  declare(
+    'delete <key...>',
+    'remove keys, all at once',
+    ['varve delete user', 'varve delete user/1 user/2'],
+    commands => commands.deleteKeys,
+  )
+
+  withRange(
+    declare(
+      'list [prefix]',
+      'list the keys, in their order',
+      ['varve list', 'varve list user/ --values', 'varve list --at head~3 --limit 10'],
+      commands => commands.list,
+    )
+      .addOption(atOption())
+      .option('--values', 'with the values'),
+  )
+
+  declare(
+    'save [file]',
+    'make the whole state equal a JSON object, from a file or standard input',
+    ['varve save state.json', `echo '{"visits": 3}' | varve save`],
+    commands => commands.save,
+  ).option('--tagged', 'read {"$type": "Date", …} and the like as what they stand for')
+
+  declare(
+    'load [file]',
+    'write the whole state as a JSON object, to a file or standard output',
+    ['varve load', 'varve load state.json.gz', 'varve load --at @2026-01-31 | jq .user'],
+    commands => commands.load,
+  )
+    .addOption(atOption())
+    .option('--tagged', 'write values that JSON does not have as {"$type": "Date", …}')
+
+  declare(
+    'snapshot',
+    'take a snapshot of the current state, and write its version',
+    ['varve snapshot', 'varve snapshot --tag stable --description "before the upgrade"'],
+    commands => commands.snapshot,
+  )
+    .option('--tag <tag>', 'give it a tag; may be repeated', collect)
+    .option('--description <text>', 'a text for people')
+    .option('--base <version>', 'measure what it costs against another snapshot')
+
+  declare(
+    'log',
+    'list the snapshots, newest first',
+    ['varve log', 'varve log --limit 5 --tag stable'],
+    commands => commands.log,
+  )
+    .option('--limit <n>', 'at most so many', wholeNumber)
+    .option('--tag <tag>', 'only those with this tag')
+
+  declare(
+    'show [version]',
+    'show a snapshot, by default the newest, and what changed since the one before',
+    ['varve show', 'varve show stable --all'],
+    commands => commands.show,
+  ).option('--all', 'every key, and every place in it')
+
+  withRange(
+    declare(
+      'diff [from] [to]',
+      'show what differs from one version to another; by default from the newest snapshot to now',
+      [
+        'varve diff',
+        'varve diff v3 v7',
+        'varve diff stable head --prefix user/',
+        'varve diff @2026-01-31 --json',
+      ],
+      commands => commands.diff,
+    )
+      .option('--prefix <text>', 'only keys that begin so')
+      .option('--keys', 'only the keys')
+      .option('--all', 'every place in a value')
+      .option('--exit-code', 'end with 1 if there is a difference'),
+  )
+
+  declare(
+    'restore <version>',
+    'make the current state equal a snapshot; later snapshots stay',
+    ['varve restore v3', 'varve restore stable'],
+    commands => commands.restore,
+  )
+
+  declare(
+    'tag [version] [tags...]',
+    'give a snapshot tags; by itself, list the tags there are',
+    ['varve tag v3 stable', 'varve tag'],
+    commands => commands.tag,
+  )
+
+  declare(
+    'untag <version> <tags...>',
+    'take tags from a snapshot',
+    ['varve untag v3 stable'],
+    commands => commands.untag,
+  )
+
+  declare(
+    'history <key>',
+    'list the snapshots at which a key changed, newest first',
+    ['varve history user', 'varve history user --limit 3'],
+    commands => commands.history,
+  ).option('--limit <n>', 'at most so many', wholeNumber)
+
+  declare(
+    'export <file>',
+    'write the state to a .json or .jsonl file, or a snapshot to a snapshot file; .gz compresses the former',
+    [
+      'varve export state.jsonl.gz',
+      'varve export --snapshot v3 v3.snapshot',
+      'varve export --snapshot v4 --base v3 v4.snapshot',
+    ],
+    commands => commands.exportTo,
+  )
+    .option('--snapshot <version>', 'this snapshot, with its time, tags and description')
+    .option('--base <version>', 'only what differs from this snapshot')
+    .option('--tagged', 'write values that JSON does not have as {"$type": "Date", …}')
+
+  declare(
+    'import <file>',
+    'make the state equal a .json or .jsonl file, or add the snapshot of a snapshot file',
+    ['varve import state.jsonl.gz', 'varve import v3.snapshot'],
+    commands => commands.importFrom,
+  )
+
+  withRetention(
+    declare(
+      'prune',
+      'delete the snapshots that the options do not keep; tagged ones stay',
+      ['varve prune --keep-last 10 --dry-run', 'varve prune --keep-daily 7 --keep-weekly 5 --keep-within 2d'],
+      commands => commands.prune,
+    ).option('--dry-run', 'only say which'),
+  )
+
+  declare('verify', 'check every record of the store', ['varve verify'], commands => commands.verify)
+
+  declare(
+    'compact',
+    'pack the history tightly, and give file space back',
+    ['varve compact'],
+    commands => commands.compact,
+  )
+
+  declare(
+    'stats',
+    'show how much is in the store, and the room it takes',
+    ['varve stats', 'varve stats --prometheus'],
+    commands => commands.stats,
+  ).option('--prometheus', 'in the text form that Prometheus reads')
+
+  withRange(
+    declare(
+      'watch [prefix]',
+      'write the changes that anybody commits, until Ctrl-C',
+      ['varve watch', 'varve watch user/ --json', 'varve watch --limit 1'],
+      commands => commands.watch,
+    ),
+  )
+
+  declare(
+    'replay <file>',
+    'replay a history in JSON lines, such as {"put": {"key": 1}, "del": ["old"]}, with a snapshot for each',
+    ['varve replay history.jsonl.gz', 'varve replay - < history.jsonl'],
+    commands => commands.replay,
+  )
+
+  declare(
+    'copy <from> <to>',
+    'copy all snapshots and the current state of a store to a new one',
+    ['varve copy ./.varve /backup/store'],
+    commands => commands.copy,
+  )
+
+  declare(
+    'bench',
+    'measure how fast the store answers here; what writes cost is measured on a new one beside it',
+    ['varve bench', 'varve bench --seconds 5'],
+    commands => commands.bench,
+  ).option('--seconds <n>', 'how long each measurement takes', wholeNumber, 1)
+
+  const completion = program
+    .command('completion')
+    .description('write what a shell reads to complete commands')
+  completion
+    .addArgument(new Argument('<shell>').choices(SHELLS))
+    .addHelpText(
+      'after',
+      '\nExamples:\n  $ source <(varve completion bash)\n  $ varve completion fish | source',
+    )
+    .action(async (shell: Shell) => {
+      await runner(completion.optsWithGlobals(), async session => {
+        const action = await import('./commands/index.ts')
+        await action.completion(session, shell, describeCommands(program))
+      })
+    })
+
+  return program
+}
+
+const MAX_HELP_COLUMNS = 100
+
+function atOption(): Option {
+  return new Option('--at <version>', 'as it was at this version').default('head', 'now')
+}
+
+function withRange(command: Command): Command {
+  return command
+    .option('--from <key>', 'from this key on')
+    .option('--to <key>', 'up to this key, which is not included')
+    .option('--limit <n>', 'at most so many', wholeNumber)
+    .option('--reverse', 'in descending order')
+}
+
+function withRetention(command: Command): Command {
+  return command
+    .option('--keep-last <n>', 'keep the newest so many', wholeNumber)
+    .option('--keep-hourly <n>', 'keep the newest of each of the last so many hours', wholeNumber)
+    .option('--keep-daily <n>', 'the same for days', wholeNumber)
+    .option('--keep-weekly <n>', 'the same for weeks', wholeNumber)
+    .option('--keep-monthly <n>', 'the same for months', wholeNumber)
+    .option('--keep-yearly <n>', 'the same for years', wholeNumber)
+    .option('--keep-within <duration>', 'keep all of the last while, such as 2d12h')
+    .option('--keep-tag <tag>', 'keep those with this tag; may be repeated', collect)
+    .option('--prune-tagged', 'delete tagged ones too')
+}
+
+function wholeNumber(text: string): number {
+  if (/^\d{1,15}$/.test(text)) return Number(text)
+  throw new InvalidArgumentError('It must be a whole number.')
+}
+
+function collect(value: string, before: readonly string[] | undefined): string[] {
+  return [...(before ?? []), value]
+}
+
+function describeCommands(program: Command): DescribedCommand[] {
+  return program.commands.map(command => ({
+    name: command.name(),
+    description: command.description(),
+    options: [...command.options, ...program.options].flatMap(({ long, description, required }) =>
+      long == null ? [] : [{ flag: long, description, takesValue: required }],
+    ),
+    choices: command.registeredArguments.flatMap(({ argChoices }) => argChoices ?? []),
+  }))
+}

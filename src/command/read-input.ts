@@ -1,0 +1,105 @@
+import { resolve } from 'node:path'
+import { ImportError, InvalidArgumentError } from '../core/errors.ts'
+import { findInfinity } from '../transfer/find-infinity.ts'
+import { openImport } from '../transfer/open-file.ts'
+import { fromTypedJson } from '../transfer/typed-json.ts'
+import type { Progress } from './progress-bar.ts'
+import type { Session } from './session.ts'
+
+/** What stands for standard input, or output, in the place of a file. */
+export const STANDARD = '-'
+
+/** The bytes of a file, unpacked where its name ends in `.gz`, or of standard input. */
+async function* readBytes(
+  session: Session,
+  file: string,
+  progress?: Progress,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const { host, signal } = session
+  if (file !== STANDARD) {
+    const onProgress = ({ bytesRead, bytesTotal }: { bytesRead: number; bytesTotal: number }): void =>
+      progress?.update(bytesRead, bytesTotal)
+    yield* openImport(resolve(host.cwd, file), { signal, onProgress })
+    return
+  }
+  let read = 0
+  for await (const chunk of untilAborted(host.stdin, signal)) {
+    const bytes = Buffer.from(chunk as Uint8Array)
+    read += bytes.byteLength
+    progress?.update(read, 0)
+    yield bytes
+  }
+}
+
+/** Whoever reads a terminal or a pipe may wait for long: an abort ends the waiting. */
+async function* untilAborted(stream: AsyncIterable<unknown>, signal: AbortSignal): AsyncGenerator<unknown> {
+  const iterator = stream[Symbol.asyncIterator]()
+  const aborted = new Promise<never>((_, reject) => {
+    signal.addEventListener('abort', () => reject(signal.reason), { once: true })
+  })
+  aborted.catch(() => undefined)
+  signal.throwIfAborted()
+  for (;;) {
+    const next = await Promise.race([iterator.next(), aborted])
+    if (next.done === true) return
+    yield next.value
+  }
+}
+
+/** The whole text of a file, or of standard input. */
+export async function readText(session: Session, file: string): Promise<string> {
+  const chunks: Uint8Array[] = []
+  for await (const chunk of readBytes(session, file)) chunks.push(chunk)
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(chunks))
+  } catch (cause) {
+    throw new ImportError(`Cannot read ${nameOf(file)}: it is not text in UTF-8.`, { file, cause })
+  }
+}
+
+/** The lines of a file or of standard input that are not empty, with their numbers. */
+export async function* readLines(
+  session: Session,
+  file: string,
+  progress?: Progress,
+): AsyncGenerator<{ readonly line: number; readonly text: string }, void, undefined> {
+  const decoder = new TextDecoder()
+  let rest = ''
+  let line = 0
+  for await (const chunk of readBytes(session, file, progress)) {
+    const parts = (rest + decoder.decode(chunk, { stream: true })).split('\n')
+    rest = parts.pop() as string
+    for (const text of parts) {
+      line++
+      if (text.trim() !== '') yield { line, text }
+    }
+  }
+  if (rest.trim() !== '') yield { line: line + 1, text: rest }
+}
+
+/** How a file is called in messages. */
+export function nameOf(file: string): string {
+  return file === STANDARD ? 'standard input' : JSON.stringify(file)
+}
+
+/**
+ * The value that a JSON text on the command line stands for.
+ *
+ * @throws {InvalidArgumentError} saying how text is given.
+ */
+export function parseValue(text: string, tagged: boolean): unknown {
+  let json: unknown
+  try {
+    json = JSON.parse(text)
+  } catch (cause) {
+    throw new InvalidArgumentError(
+      `The value is not JSON (${(cause as Error).message}). --string takes it as a text as it is.`,
+      { cause },
+    )
+  }
+  const path = findInfinity(json, '$')
+  if (path !== undefined) {
+    throw new InvalidArgumentError(`The number at ${path} is too large: a double holds up to about 1.8e308.`)
+  }
+  return tagged ? fromTypedJson(json, { file: 'the value' }) : json
+}
