@@ -139,6 +139,8 @@ export interface EngineStats {
 export interface Engine {
   /** A short name for logs and metrics, such as `lmdb`. */
   readonly name: string
+  /** Whether calls are round trips to a server: then varve asks for many things at the same time. */
+  readonly remote?: boolean
   /** Opens, and creates where absent. Each `open` is matched by a `close`; only the last `close` releases. */
   open(): Promise<void>
   /** One lookup in the newest commit: `read().get(…)` without the view. */

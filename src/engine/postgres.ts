@@ -107,6 +107,7 @@ export function postgres(options: PostgresOptions): Engine {
 
   return {
     name: 'postgres',
+    remote: true,
     open: opened.open,
     close: opened.close,
     get: (table, key) => opened.get().store.get(table, key),

@@ -2,7 +2,6 @@ import type { BulkSource } from '../history/bulk-commit.ts'
 import type { History } from '../history/history.ts'
 import { readManyAt } from '../history/reader.ts'
 import { compressPayload, type ParsedRecord, type Payload, payloadsEqual } from '../history/record.ts'
-import { requireSnapshot } from '../history/snapshot-table.ts'
 import { touchedRecords } from './touched-records.ts'
 
 /** The change that makes the current state equal to a snapshot's: among the keys touched since, those that differ. */
@@ -18,8 +17,7 @@ export function restoreSource(history: History, version: number, compression: bo
       }
     },
     async targets(view, keys) {
-      const { epoch } = await requireSnapshot(view, version)
-      const records = await readManyAt(view, keys, epoch)
+      const records = await readManyAt(view, keys, history.epochIn(view, version))
       return records.map(record => ({ target: toTarget(record) }))
     },
   }

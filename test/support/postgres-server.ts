@@ -3,6 +3,8 @@ import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import type { TestProject } from 'vitest/node'
 
+/** What is tested survives the death of processes, not of the machine. */
+const FLAGS = ['-c', 'fsync=off']
 const PROGRAM = fileURLToPath(new URL('../fixtures/postgres-server.mjs', import.meta.url))
 
 declare module 'vitest' {
@@ -24,7 +26,7 @@ export interface PostgresServer {
 
 /** Starts a server that ends with this process at the latest. @throws where none can be started here. */
 export async function startPostgres(): Promise<PostgresServer> {
-  const child = fork(PROGRAM, [], { execArgv: [], stdio: ['ignore', 'ignore', 'ignore', 'ipc'] })
+  const child = fork(PROGRAM, FLAGS, { execArgv: [], stdio: ['ignore', 'ignore', 'ignore', 'ipc'] })
   const { url, error } = await firstMessage(child)
   if (url === undefined) throw new Error(error)
   let calls = 0

@@ -12,9 +12,11 @@ export type EngineName = 'memory' | 'lmdb' | 'postgres'
 /** Where the PostgreSQL server of the tests is; empty where there is none. */
 export const POSTGRES: string = inject('postgres')
 
+/** The engines without a server: for tests of what no engine has a part in, which are many and quick. */
+export const EMBEDDED: readonly EngineName[] = ['memory', 'lmdb']
+
 /** The engines that behaviour is tested on. */
-export const ENGINES: readonly EngineName[] =
-  POSTGRES === '' ? ['memory', 'lmdb'] : ['memory', 'lmdb', 'postgres']
+export const ENGINES: readonly EngineName[] = POSTGRES === '' ? EMBEDDED : [...EMBEDDED, 'postgres']
 
 /** A place where one store is, which may be opened several times, also at once. */
 export interface Place {

@@ -36,6 +36,12 @@ export function isTransient(error: unknown): boolean {
   return isLost(error) || CONFLICT_CODES.has(code) || code === TOO_MANY_CONNECTIONS
 }
 
+/** Whether a server can be reached at all, though it may not be able to serve at the moment. */
+export function isReachable(error: unknown): boolean {
+  const { code = '' } = properties(error)
+  return !/^E[A-Z_]+$/.test(code)
+}
+
 /** Whether the server itself said so, as opposed to the connection having failed. */
 export function isAnswer(error: unknown): boolean {
   const { code } = properties(error)

@@ -7,8 +7,9 @@ import { createSerialQueue } from '../serial-queue.ts'
 import { createWriteBatch, type WriteOperation } from '../write-batch.ts'
 import { decodeBytes, encodeByteArray } from './byte-array.ts'
 import type { PostgresPool } from './driver.ts'
-import { isAnswer, isLost, isTransient, isUnsupported, toEngineError } from './errors.ts'
+import { isAnswer, isLost, isReachable, isTransient, isUnsupported, toEngineError } from './errors.ts'
 import { CommitListener } from './listener.ts'
+import { Lookups } from './lookups.ts'
 import { Retry } from './retry.ts'
 import { prepareSchema } from './schema.ts'
 import { Session, type TextRow } from './session.ts'
@@ -90,19 +91,31 @@ export async function openStore(options: StoreOptions): Promise<PostgresStore> {
 
   const failed = (error: unknown, doing: string): EngineError => toEngineError(error, doing, store)
 
-  const canNotify = await withSession(async session => {
-    await prepareSchema(session, schema, store)
-    return session.run(statements.notify, [channel]).then(
-      () => true,
-      error => {
-        if (isUnsupported(error)) return false
-        throw error
-      },
-    )
-  }).catch(error => {
-    throw failed(error, 'open')
-  })
+  const canNotify = await prepare()
+  const lookups = new Lookups(callPool)
   const listener = new CommitListener(callPool, channel, processId => processId === committing)
+
+  /** Creates what is missing. Returns whether the server passes notices on. */
+  async function prepare(): Promise<boolean> {
+    const retry = new Retry(retryTimeout)
+    for (;;) {
+      try {
+        return await withSession(async session => {
+          await prepareSchema(session, schema, store)
+          return session.run(statements.notify, [channel]).then(
+            () => true,
+            error => {
+              if (isUnsupported(error)) return false
+              throw error
+            },
+          )
+        })
+      } catch (error) {
+        // Where nobody answers, whoever opens the store is to know at once.
+        if (!isTransient(error) || !isReachable(error) || !(await retry.again())) throw failed(error, 'open')
+      }
+    }
+  }
 
   async function withSession<T>(use: (session: Session) => Promise<T>): Promise<T> {
     const session = await Session.open(callPool)
@@ -118,7 +131,7 @@ export async function openStore(options: StoreOptions): Promise<PostgresStore> {
     const retry = new Retry(retryTimeout)
     for (;;) {
       try {
-        return await withSession(session => session.run(statement, values))
+        return await lookups.run(statement, values)
       } catch (error) {
         if (!isTransient(error) || closed || !(await retry.again())) throw failed(error, doing)
       }
@@ -329,8 +342,7 @@ export async function openStore(options: StoreOptions): Promise<PostgresStore> {
         const begun = await beginCommit()
         session = begun.session
         const noted = session.run(statements.lastCommit, [store, writer])
-        await begun.locked
-        const [row] = await noted
+        const [[row]] = await Promise.all([noted, begun.locked])
         session.finish()
         return row !== undefined && Number(row[0]) >= commit
       } catch (cause) {
@@ -435,6 +447,7 @@ export async function openStore(options: StoreOptions): Promise<PostgresStore> {
     async close() {
       closed = true
       listener.close()
+      lookups.close()
       for (const session of viewing) session.release(true)
       await withSession(
         session =>
