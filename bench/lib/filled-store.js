@@ -53,7 +53,16 @@ export function entriesOf(indices, edition) {
  * @param {number} keys
  */
 export async function openFilled(folder, keys) {
-  const store = await createPersistence({ basePath: folder })
+  return fill(await createPersistence({ basePath: folder }), keys)
+}
+
+/**
+ * The same with a store that is open, and empty.
+ *
+ * @param {Store} store
+ * @param {number} keys
+ */
+export async function fill(store, keys) {
   const show = progress(`fill ${keys.toLocaleString('en-US')} keys`, keys)
   for (let start = 0; start < keys; start += BATCH) {
     const indices = Array.from({ length: Math.min(BATCH, keys - start) }, (_, i) => start + i)

@@ -83,6 +83,9 @@ export function versionKey(key: Uint8Array, birth: number): Uint8Array {
   return bytes
 }
 
+/** The {@link versionKey}s of one key differ in so many last bytes. */
+export const VERSION_SUFFIX_BYTES: number = COUNTER_BYTES
+
 /** Below every {@link versionKey} of `key`. */
 export function firstVersionKey(key: Uint8Array): Uint8Array {
   return versionKey(key, 0)

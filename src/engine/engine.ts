@@ -72,6 +72,13 @@ export interface View {
   seekMany(table: Table, queries: readonly FloorQuery[]): MaybePromise<(Row | undefined)[]>
   /** The next rows of a range: at least one if there is any, at most a page's worth (about 1 MiB, or `limit` rows). */
   scan(table: Table, range: ScanRange): MaybePromise<Page>
+  /**
+   * The keys of a scan without those that differ from the one before in their last `suffix` bytes alone: of keys that are
+   * alike up to there, the first in the order of the scan. Values are left out; all keys are longer than `suffix`.
+   *
+   * For engines where a round trip is what costs. Where it is absent, varve scans for one key after the other.
+   */
+  leap?(table: Table, range: ScanRange, suffix: number): MaybePromise<Page>
   /** Releases the view. Closing twice is allowed; using a closed view is not. */
   close(): void
 }
@@ -132,6 +139,8 @@ export interface EngineStats {
 export interface Engine {
   /** A short name for logs and metrics, such as `lmdb`. */
   readonly name: string
+  /** Whether calls are round trips to a server: then varve asks for many things at the same time. */
+  readonly remote?: boolean
   /** Opens, and creates where absent. Each `open` is matched by a `close`; only the last `close` releases. */
   open(): Promise<void>
   /** One lookup in the newest commit: `read().get(…)` without the view. */

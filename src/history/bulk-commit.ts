@@ -3,12 +3,12 @@ import { ConflictError } from '../core/errors.ts'
 import { versionKey } from '../core/key.ts'
 import type { Batch, Engine, View } from '../engine/engine.ts'
 import { ADDED, appendLogEntry, CHANGED, type LoggedChange, REMOVED, readLog, TOUCHED } from './commit-log.ts'
-import type { Committer, OperationCounts as Counts } from './committer.ts'
+import type { Committer, OperationCounts as Counts, ExclusiveResult } from './committer.ts'
 import { Draft } from './draft.ts'
 import { decodeHead, HEAD_KEY, type Head } from './head.ts'
 import type { HistoryLimits } from './limits.ts'
 import { MemoryRelief } from './memory-relief.ts'
-import { PatchBuffer } from './patch-buffer.ts'
+import { PatchBuffer, type Target } from './patch-buffer.ts'
 import {
   encodeRecord,
   type ParsedRecord,
@@ -22,14 +22,16 @@ import {
 import { markForFreeing, putSnapshot } from './snapshot-table.ts'
 import {
   abandonStage,
+  assertStaged,
   cursorKey,
   type FinishedCommit,
   finishPending,
   type PendingCommit,
   putPending,
   putStaged,
-  readLastBulk,
+  readFinished,
   readPending,
+  STAGE_LOST,
   toCursor,
   touchStage,
 } from './stage.ts'
@@ -88,6 +90,7 @@ export async function bulkCommit(
   goal: BulkGoal,
   limits: HistoryLimits,
 ): Promise<BulkSummary> {
+  let lostStages = 0
   for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
     const patch = new PatchBuffer(engine, committer, limits)
     try {
@@ -96,11 +99,14 @@ export async function bulkCommit(
       await patch.discard()
     } catch (error) {
       await patch.discard().catch(() => undefined)
-      throw error
+      if (error !== STAGE_LOST) throw error
+      lostStages++
     }
   }
   throw new ConflictError(
-    'Other writers committed faster than this large change could catch up with. Try again when there is less traffic.',
+    lostStages > 0
+      ? 'Another host took what this large change had prepared for abandoned, and removed it: the clocks of the hosts differ by an hour or more. Nothing was changed; set the clocks right and try again.'
+      : 'Other writers committed faster than this large change could catch up with. Try again when there is less traffic.',
   )
 }
 
@@ -119,17 +125,35 @@ async function prepareAndDecide(
   // A snapshot is always rolled forward: it takes two epochs.
   if (goal.kind === 'snapshot' || patch.stage !== undefined) await patch.flush()
   for (;;) {
-    const decision = await committer.exclusive<Decision>(async (view, batch, head) => {
-      if (head.logStart > since + 1) return { value: { kind: 'lost' } }
-      const behind = await keysSince(view, since, limits.catchUpKeys)
+    // With the head, what is needed whatever it says: what others wrote, and the records of a patch in memory.
+    const start = since
+    const inMemory = patch.stage === undefined ? [...patch.rows] : []
+    const early = (view: View): Promise<EarlyReads> =>
+      Promise.all([
+        keysSince(view, start, limits.catchUpKeys),
+        view.getMany(
+          'live',
+          inMemory.map(row => row.key),
+        ),
+        // Others have mostly written nothing; then there is nothing more to ask for.
+        source.targets(view, [], patch),
+      ])
+    const decide = async (
+      view: View,
+      batch: Batch,
+      head: Head,
+      [behind, records]: EarlyReads,
+    ): Promise<ExclusiveResult<Decision>> => {
+      if (head.logStart > start + 1) return { value: { kind: 'lost' } }
       if (behind === undefined) return { value: { kind: 'behind', sequence: head.sequence } }
-      const targets = await source.targets(view, behind, patch)
+      const targets = behind.length === 0 ? [] : await source.targets(view, behind, patch)
       const updates = behind.flatMap((key, i) => {
         const found = targets[i]
         return found === undefined ? [] : [{ key, target: found.target }]
       })
       if (patch.stage === undefined)
-        return commitPatch(view, batch, head, committer, operation, [...patch.rows, ...updates], limits)
+        return commitPatch(view, batch, head, committer, operation, inMemory, records, updates, limits)
+      await assertStaged(view, patch.stage)
       // The last run: what others wrote meanwhile wins over what was gathered before.
       const run = { stage: patch.stage, run: patch.runs }
       for (const { key, target } of updates) putStaged(batch, run, key, target)
@@ -152,7 +176,8 @@ async function prepareAndDecide(
         }),
       })
       return { value: { kind: 'pending' }, head: { ...head, pending: 1 } }
-    })
+    }
+    const decision = await committer.exclusive(decide, { early })
     if (decision.kind === 'done') return { operationId, ...decision.counts }
     if (decision.kind === 'lost') return undefined
     if (decision.kind === 'pending') {
@@ -163,6 +188,12 @@ async function prepareAndDecide(
     since = decision.sequence
   }
 }
+
+type EarlyReads = readonly [
+  behind: Uint8Array[] | undefined,
+  records: readonly (Uint8Array | undefined)[],
+  targets: unknown,
+]
 
 type Decision =
   | { readonly kind: 'done'; readonly counts: Counts }
@@ -223,13 +254,20 @@ async function commitPatch(
   head: Head,
   committer: Committer,
   operation: number,
-  rows: readonly { readonly key: Uint8Array; readonly target: Payload | undefined }[],
+  prepared: readonly Target[],
+  records: readonly (Uint8Array | undefined)[],
+  updates: readonly Target[],
   limits: HistoryLimits,
-): Promise<{ value: Decision; head?: Head }> {
-  const draft = await Draft.open(
-    view,
+): Promise<ExclusiveResult<Decision>> {
+  const rows = [...prepared, ...updates]
+  const updated = await view.getMany(
+    'live',
+    updates.map(row => row.key),
+  )
+  const draft = Draft.of(
     head,
     rows.map(row => row.key),
+    [...records, ...updated],
   )
   let set = 0
   let deleted = 0
@@ -261,10 +299,12 @@ async function outcome(engine: Engine, committer: Committer, operation: number):
   if (own !== undefined) return own
   const view = engine.read()
   try {
-    const last = await readLastBulk(view)
-    if (last?.writer === committer.ids.writer && last.operation === operation) return countsOf(last)
-    // Another process finished it, and one more large commit has ended since: its counts have replaced ours.
-    return { set: 0, deleted: 0, unchanged: 0 }
+    const { writer } = committer.ids
+    const finished = (await readFinished(view)).find(
+      commit => commit.writer === writer && commit.operation === operation,
+    )
+    // Not there: another process finished it, and so many more have ended since that nobody remembers it.
+    return finished === undefined ? { set: 0, deleted: 0, unchanged: 0 } : countsOf(finished)
   } finally {
     view.close()
   }
@@ -334,7 +374,7 @@ async function rollForwardStep(
   const last = rows.at(-1)
   if (last === undefined) {
     const finished: FinishedCommit = { ...pending, size: head.size + pending.growth }
-    return { value: finished, head: publish(batch, head, finished, limits) }
+    return { value: finished, head: await publish(view, batch, head, finished, limits) }
   }
   const cursor = toCursor(last.key)
   stage.moveTo(cursor)
@@ -374,8 +414,14 @@ async function rollForwardStep(
 }
 
 /** Ends a pending commit: opens the epoch in which its rows were written, or the one after the snapshot made of them. */
-function publish(batch: Batch, head: Head, pending: FinishedCommit, limits: HistoryLimits): Head {
-  finishPending(batch, pending)
+async function publish(
+  view: View,
+  batch: Batch,
+  head: Head,
+  pending: FinishedCommit,
+  limits: HistoryLimits,
+): Promise<Head> {
+  await finishPending(view, batch, pending)
   abandonStage(batch, pending.stage)
   // Records were preserved as if a snapshot sealed the epoch; now it has gone like a dropped one.
   markForFreeing(batch, head.epoch)

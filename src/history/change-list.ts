@@ -2,9 +2,17 @@ import { crc32, deflateRawSync, inflateRawSync } from 'node:zlib'
 import { asBuffer, bytesEqual, fromByteString, toByteString } from '../core/bytes.ts'
 import { DataIntegrityError } from '../core/errors.ts'
 import { counterAt, counterKey, counterTupleKey } from '../core/key.ts'
+import type { MaybePromise } from '../core/maybe-promise.ts'
 import { MAX_VARINT_BYTES, VarintReader, writeSignedVarint, writeVarint } from '../core/varint.ts'
-import { type Batch, MAX_KEY_BYTES, type Row, type ScanRange, type View } from '../engine/engine.ts'
-import { readLog } from './commit-log.ts'
+import {
+  type Batch,
+  MAX_KEY_BYTES,
+  type Page,
+  type Row,
+  type ScanRange,
+  type View,
+} from '../engine/engine.ts'
+import { type LogEntry, readLog } from './commit-log.ts'
 import { decodeHead, HEAD_KEY } from './head.ts'
 import type { HistoryLimits } from './limits.ts'
 import { gatherBelow, storedBytes } from './stored-bytes.ts'
@@ -36,6 +44,8 @@ export interface ChangePage {
   readonly keys: readonly string[]
   /** Whether keys above the last one may follow. */
   readonly more: boolean
+  /** Bytes of a record written in these epochs, on average; 0 where none was. */
+  readonly recordBytes: number
 }
 
 /** How much a range of epochs changed. */
@@ -230,17 +240,18 @@ async function* rowsOf(
   window?: KeyWindow,
 ): AsyncGenerator<readonly Row[], void, undefined> {
   const start = counterTupleKey(range.after + 1)
-  // A packed row stands under its first epoch, which may lie before the range.
-  const before = await view.seek('changes', { key: start, min: counterTupleKey(0) })
-  if (before !== undefined && lastEpochOf(before) > range.after) yield [before]
-  let bound: ScanRange = { gte: start }
   const lt = counterTupleKey(range.through + 1)
+  const scan = (bound: ScanRange): MaybePromise<Page> =>
+    view.scan('changes', { ...bound, lt, ...(window && { limit: LEAP_ROWS }) })
+  // A packed row stands under its first epoch, which may lie before the range.
+  const packed = view.seek('changes', { key: start, min: counterTupleKey(0) })
+  let [before, page] = await Promise.all([packed, scan({ gte: start })])
+  if (before !== undefined && lastEpochOf(before) > range.after) yield [before]
   for (;;) {
-    const page = await view.scan('changes', { ...bound, lt, ...(window && { limit: LEAP_ROWS }) })
     if (page.rows.length > 0) yield page.rows
     const last = page.rows.at(-1)
     if (!page.more || last === undefined) return
-    bound = (window && (await leap(view, last, window))) ?? { gt: last.key }
+    page = await scan((window && (await leap(view, last, window))) ?? { gt: last.key })
   }
 }
 
@@ -272,13 +283,15 @@ async function visitLists(
       epoch > range.after && epoch <= range.through && visitor.list(epoch, count, bytes),
     key: visitor.key,
   }
+  // The beginning of the log is asked for along with the lists, and read after them.
+  const log = readLogAhead(view)
+  log.catch(() => undefined)
   for await (const rows of rowsOf(view, range, window)) {
     for (const [i, row] of rows.entries()) {
       if (window === undefined || mayHaveKeys(row, rows[i + 1], window)) readRow(row, inside)
     }
   }
-  const head = decodeHead(await view.get('meta', HEAD_KEY))
-  for await (const entries of readLog(view, head.folded)) {
+  for await (const entries of await log) {
     for (const { epoch, changes } of entries) {
       let bytes = 0
       for (const change of changes) bytes += change.bytes
@@ -295,6 +308,18 @@ function mayHaveKeys(row: Row, next: Row | undefined, { above, upTo }: KeyWindow
   return next === undefined || !isSameRun(row, next) || firstKeyOf(next) > above
 }
 
+/** What is not folded yet, with its first page at hand. */
+async function readLogAhead(view: View): Promise<AsyncIterable<readonly LogEntry[]>> {
+  const { folded } = decodeHead(await view.get('meta', HEAD_KEY))
+  const pages = readLog(view, folded)
+  const first = await pages.next()
+  return (async function* () {
+    if (first.done === true) return
+    yield first.value
+    yield* pages
+  })()
+}
+
 /**
  * The smallest keys above `above` that were touched in a range of epochs, sorted and distinct.
  *
@@ -307,11 +332,17 @@ export async function readChangedKeys(
   { pageKeys }: HistoryLimits,
   above = '',
 ): Promise<ChangePage> {
+  let listed = 0
+  let bytes = 0
   let smallest = new Set<string>()
   // Keys above `upTo` are left to a later pass; it only ever falls.
   const window: { above: string; upTo: string | undefined } = { above, upTo: undefined }
   const visitor: ListVisitor = {
-    list: () => true,
+    list(_epoch, count, listBytes) {
+      listed += count
+      bytes += listBytes
+      return true
+    },
     key(_epoch, key) {
       if (key <= above || (window.upTo !== undefined && key > window.upTo)) return
       smallest.add(key)
@@ -324,7 +355,7 @@ export async function readChangedKeys(
   await visitLists(view, range, visitor, window)
   const sorted = [...smallest].sort()
   const more = window.upTo !== undefined || sorted.length > pageKeys
-  return { keys: sorted.slice(0, pageKeys), more }
+  return { keys: sorted.slice(0, pageKeys), more, recordBytes: listed === 0 ? 0 : bytes / listed }
 }
 
 function firstKeyOf(row: Row): string {

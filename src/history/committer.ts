@@ -1,5 +1,5 @@
 import { StoreClosedError } from '../core/errors.ts'
-import { type MaybePromise, whenReady } from '../core/maybe-promise.ts'
+import { type MaybePromise, whenBoth, whenReady } from '../core/maybe-promise.ts'
 import type { Batch, Engine, View } from '../engine/engine.ts'
 import { appendLogEntry, type CommitAuthor } from './commit-log.ts'
 import { Draft } from './draft.ts'
@@ -23,6 +23,14 @@ export interface ExclusiveResult<T> {
   readonly value: T
   /** The head after the commit; left out where it stays as it is. */
   readonly head?: Head
+}
+
+/** How an {@link Committer.exclusive} commit is made. */
+export interface ExclusiveOptions<R> {
+  /** Also while a large commit is pending. */
+  readonly evenIfPending?: boolean
+  /** Reads what the builder needs whatever the head says: asked for along with it, and handed to the builder. */
+  readonly early?: (view: View) => MaybePromise<R>
 }
 
 /** The outcome of an operation, with the id under which the log knows it. */
@@ -104,16 +112,15 @@ export class Committer {
    * Queues a commit of its own. `build` sees the head and may change it; it never runs while a large commit is
    * pending, unless it is the one that rolls that forward.
    */
-  exclusive<T>(
-    build: (view: View, batch: Batch, head: Head) => MaybePromise<ExclusiveResult<T>>,
-    options?: { readonly evenIfPending?: boolean },
+  exclusive<T, R = undefined>(
+    build: (view: View, batch: Batch, head: Head, early: R) => MaybePromise<ExclusiveResult<T>>,
+    options: ExclusiveOptions<R> = {},
   ): Promise<T> {
     return new Promise((resolve, reject) => {
       if (this.#closed) throw new StoreClosedError()
-      const run = (): Promise<void> =>
-        this.#commit(build, options?.evenIfPending === true).then(resolve, reject)
+      const run = (): Promise<void> => this.#commit(build, options).then(resolve, reject)
       // A roll-forward is asked for by the commit at the front of the queue: it cannot wait behind it.
-      if (options?.evenIfPending) void run()
+      if (options.evenIfPending === true) void run()
       else {
         this.#queue.push({ run })
         this.#start()
@@ -186,18 +193,18 @@ export class Committer {
     }
     let outcomes: Outcome[] = []
     try {
-      await this.#commit(
-        (view, batch, head) =>
-          whenReady(Draft.open(view, head, keys), draft => {
-            outcomes = group.map(item => attempt(item.mutation, draft))
-            return whenReady(draft.flush(view, batch), ({ changes, growth }): ExclusiveResult<void> => {
-              if (changes.length === 0) return { value: undefined }
-              const sequence = head.sequence + 1
-              appendLogEntry(batch, sequence, head.epoch, author, changes, this.#options.limits)
-              return { value: undefined, head: { ...head, sequence, size: head.size + growth } }
-            })
-          }),
-        false,
+      await this.#commit<void, readonly (Uint8Array | undefined)[]>(
+        (view, batch, head, records) => {
+          const draft = Draft.of(head, keys, records)
+          outcomes = group.map(item => attempt(item.mutation, draft))
+          return whenReady(draft.flush(view, batch), ({ changes, growth }): ExclusiveResult<void> => {
+            if (changes.length === 0) return { value: undefined }
+            const sequence = head.sequence + 1
+            appendLogEntry(batch, sequence, head.epoch, author, changes, this.#options.limits)
+            return { value: undefined, head: { ...head, sequence, size: head.size + growth } }
+          })
+        },
+        { early: view => view.getMany('live', keys) },
       )
     } catch (error) {
       for (const item of group) item.reject(error)
@@ -210,20 +217,20 @@ export class Committer {
     }
   }
 
-  async #commit<T>(
-    build: (view: View, batch: Batch, head: Head) => MaybePromise<ExclusiveResult<T>>,
-    evenIfPending: boolean,
+  async #commit<T, R>(
+    build: (view: View, batch: Batch, head: Head, early: R) => MaybePromise<ExclusiveResult<T>>,
+    { early, evenIfPending }: ExclusiveOptions<R>,
   ): Promise<T> {
     const { engine, flush, rollForward, onCommit } = this.#options
     for (;;) {
       let committed: Head | undefined
       const value = await engine.commit<T | typeof PENDING>(
         (view, batch) =>
-          whenReady(view.get('meta', HEAD_KEY), stored => {
+          whenBoth(view.get('meta', HEAD_KEY), early?.(view) as MaybePromise<R>, (stored, read) => {
             const head = decodeHead(stored)
             committed = undefined
-            if (head.pending !== 0 && !evenIfPending) return PENDING
-            return whenReady(build(view, batch, head), result => {
+            if (head.pending !== 0 && evenIfPending !== true) return PENDING
+            return whenReady(build(view, batch, head, read), result => {
               if (result.head !== undefined) {
                 batch.put('meta', HEAD_KEY, encodeHead(result.head))
                 committed = result.head

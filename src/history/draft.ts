@@ -57,18 +57,16 @@ export class Draft {
     this.#head = head
   }
 
-  /** Reads the live records of `keys`, which are all that the draft may touch. */
-  static open(view: View, head: Head, keys: readonly Uint8Array[]): MaybePromise<Draft> {
+  /** A draft of `keys`, which are all that it may touch, and their live records as stored. */
+  static of(head: Head, keys: readonly Uint8Array[], records: readonly (Uint8Array | undefined)[]): Draft {
     const draft = new Draft(head)
-    return whenReady(view.getMany('live', keys), records => {
-      for (const [i, stored] of records.entries()) {
-        const key = keys[i] as Uint8Array
-        const entry = openEntry(key, stored)
-        if (entry.damage !== undefined) draft.#isDamaged = true
-        draft.#entries.set(toByteString(key), entry)
-      }
-      return draft
-    })
+    for (const [i, stored] of records.entries()) {
+      const key = keys[i] as Uint8Array
+      const entry = openEntry(key, stored)
+      if (entry.damage !== undefined) draft.#isDamaged = true
+      draft.#entries.set(toByteString(key), entry)
+    }
+    return draft
   }
 
   #entry(key: Uint8Array): DraftEntry {

@@ -30,13 +30,8 @@ export async function freeVersions(
   snapshots: readonly number[],
   stored: StoredBytesChange,
 ): Promise<void> {
-  const versions: RowVersion[] = []
-  for await (const row of versionRows(view, key)) {
-    for (const { birth, codec } of birthsOf(row))
-      versions.push({ birth, tombstone: codec === TOMBSTONE, row })
-  }
+  const [versions, live] = await Promise.all([readRowVersions(view, key), view.get('live', key)])
   if (versions.length === 0) return
-  const live = await view.get('live', key)
   const liveBirth = live === undefined ? Number.POSITIVE_INFINITY : parseRecord(key, live).birth
   const freed = new Map<Row, number[]>()
   let anyBefore = false
@@ -52,6 +47,15 @@ export async function freeVersions(
     else births.push(birth)
   }
   for (const [row, births] of freed) removeVersions(batch, key, row, births, stored)
+}
+
+async function readRowVersions(view: View, key: Uint8Array): Promise<RowVersion[]> {
+  const versions: RowVersion[] = []
+  for await (const row of versionRows(view, key)) {
+    for (const { birth, codec } of birthsOf(row))
+      versions.push({ birth, tombstone: codec === TOMBSTONE, row })
+  }
+  return versions
 }
 
 function removeVersions(

@@ -1,4 +1,3 @@
-import { DataIntegrityError, EngineError } from '../core/errors.ts'
 import { counterKey } from '../core/key.ts'
 import { type Logger, SILENT_LOGGER } from '../core/logger.ts'
 import { type MaybePromise, whenReady } from '../core/maybe-promise.ts'
@@ -6,6 +5,7 @@ import type { Batch, Engine, EngineStats, View } from '../engine/engine.ts'
 import { type BulkGoal, type BulkSource, type BulkSummary, bulkCommit, rollForward } from './bulk-commit.ts'
 import { type Committed, Committer, type ExclusiveResult, type Mutation } from './committer.ts'
 import { nameDamage } from './damage.ts'
+import { checkFormat } from './format.ts'
 import { decodeHead, HEAD_KEY, type Head } from './head.ts'
 import { DEFAULT_LIMITS, type HistoryLimits } from './limits.ts'
 import { Maintenance } from './maintenance.ts'
@@ -84,10 +84,6 @@ export interface SnapshotSelection {
   readonly all: readonly SnapshotRow[]
   readonly versions: ReadonlySet<number>
 }
-
-const FORMAT_KEY = Buffer.from('format')
-/** The layout of the store. Raised when an older varve could no longer read it. */
-const FORMAT_VERSION = 1
 
 /** Measured in `bench/`: longer chains save little, and cost the reads of versions far from the newest. */
 const DEFAULT_CHAIN_LENGTH = 256
@@ -196,10 +192,13 @@ export class History {
 
   /** Runs `read` on one consistent view. */
   async view<T>(read: (view: View, head: Head) => MaybePromise<T>): Promise<T> {
+    return this.#withView(async view => read(view, await this.headIn(view)))
+  }
+
+  async #withView<T>(read: (view: View) => MaybePromise<T>): Promise<T> {
     const view = this.engine.read()
     try {
-      const head = this.#decodeHead(await view.get('meta', HEAD_KEY))
-      return await read(view, head)
+      return await read(view)
     } catch (error) {
       throw await nameDamage(view, error)
     } finally {
@@ -210,6 +209,12 @@ export class History {
   /** The head in a view that the caller holds. */
   headIn(view: View): MaybePromise<Head> {
     return whenReady(view.get('meta', HEAD_KEY), stored => this.#decodeHead(stored))
+  }
+
+  /** The epoch of a moment in a view that the caller holds. @throws {SnapshotNotFoundError} */
+  epochIn(view: View, moment: Moment): MaybePromise<number> {
+    if (moment === 'head') return whenReady(this.headIn(view), head => head.epoch)
+    return whenReady(requireSnapshot(view, moment), snapshot => snapshot.epoch)
   }
 
   /** Where the log that readers can see ends, and the epoch they see: a commit that is pending is not visible yet. */
@@ -229,30 +234,29 @@ export class History {
   /** The current record of a key: one lookup, unless a large commit may be under way at it. */
   get(key: Uint8Array): MaybePromise<ParsedRecord | undefined> {
     return whenReady(this.engine.get('live', key), bytes => {
-      if (bytes !== undefined) {
-        const record = parseRecord(key, bytes)
-        if (record.birth <= this.#knownEpoch) return record
-      }
-      return this.view((view, head) => readHead(view, head, key))
+      const record = bytes && parseRecord(key, bytes)
+      if (record !== undefined && record.birth <= this.#knownEpoch) return record
+      // The head is asked for after the record: what it says is visible by then is what the record shows.
+      return whenReady(this.engine.get('meta', HEAD_KEY), stored => {
+        const { epoch, pending } = this.#decodeHead(stored)
+        if (record === undefined ? pending === 0 : record.birth <= epoch) return record
+        return this.view((view, head) => readAt(view, key, head.epoch))
+      })
     })
   }
 
   /** The current records of keys, in one view. */
   getMany(keys: readonly Uint8Array[]): Promise<(ParsedRecord | undefined)[]> {
-    return this.view((view, head) => readManyAt(view, keys, head.epoch))
+    return this.#withView(view => readManyAt(view, keys, this.epochIn(view, 'head')))
   }
 
   /** What a key held at a snapshot. */
   getAt(version: number, key: Uint8Array): Promise<ParsedRecord | undefined> {
-    return this.#viewAt(version, (view, epoch) => readAt(view, key, epoch))
+    return this.#withView(view => readAt(view, key, this.epochIn(view, version)))
   }
 
   getManyAt(version: number, keys: readonly Uint8Array[]): Promise<(ParsedRecord | undefined)[]> {
-    return this.#viewAt(version, (view, epoch) => readManyAt(view, keys, epoch))
-  }
-
-  #viewAt<T>(version: number, read: (view: View, epoch: number) => MaybePromise<T>): Promise<T> {
-    return this.view(async view => read(view, (await requireSnapshot(view, version)).epoch))
+    return this.#withView(view => readManyAt(view, keys, this.epochIn(view, version)))
   }
 
   /**
@@ -282,21 +286,24 @@ export class History {
       const opened = performance.now()
       let bytes = 0
       try {
-        const head = this.#decodeHead(await view.get('meta', HEAD_KEY))
+        const [head, sealed] = await Promise.all([
+          this.headIn(view),
+          moment === 'head' ? undefined : requireSnapshot(view, moment),
+        ])
         if (consistent && seen !== undefined && !isSameState(seen, head)) throw new ViewLostError()
         seen = head
-        const epoch = moment === 'head' ? head.epoch : (await requireSnapshot(view, moment)).epoch
+        const epoch = sealed?.epoch ?? head.epoch
         const live = moment === 'head' && head.pending === 0
         do {
           const bounded: KeyRange = Number.isFinite(left) ? { ...rest, limit: left } : rest
-          const page: RecordPage = live
-            ? await scanLive(view, bounded)
-            : await scanAt(view, bounded, epoch, this.limits)
+          // The view would go on showing a snapshot that was dropped since it began: whoever reads it is told.
+          const [page] = await Promise.all<readonly [MaybePromise<RecordPage>, Promise<void>]>([
+            live ? scanLive(view, bounded) : scanAt(view, bounded, epoch, this.limits),
+            this.assertExists(moment),
+          ])
           const records = page.records.length > left ? page.records.slice(0, left) : page.records
           left -= records.length
           rest = page.resumeAfter && resumed(range, page.resumeAfter)
-          // The view would go on showing a snapshot that was dropped since it began: whoever reads it is told.
-          await this.assertExists(moment)
           for (const { record } of records) bytes += this.#roomOf(record)
           if (records.length > 0) yield records
         } while (
@@ -455,41 +462,8 @@ export class History {
   }
 }
 
-function readHead(view: View, head: Head, key: Uint8Array): MaybePromise<ParsedRecord | undefined> {
-  return readAt(view, key, head.epoch)
-}
-
 function resumed(range: KeyRange, after: Uint8Array): KeyRange {
   return range.reverse === true
     ? { ...range, lt: after, lte: undefined }
     : { ...range, gt: after, gte: undefined }
-}
-
-async function checkFormat(engine: Engine): Promise<void> {
-  const stored = await engine.get('meta', FORMAT_KEY)
-  if (stored === undefined) {
-    // Decided under the write exclusion: two processes may create the store at once.
-    await engine.commit(async (view, batch) => {
-      if ((await view.get('meta', FORMAT_KEY)) === undefined) {
-        batch.put('meta', FORMAT_KEY, Buffer.from(JSON.stringify({ format: FORMAT_VERSION })))
-      }
-    })
-    return
-  }
-  let format: unknown
-  try {
-    format = (JSON.parse(Buffer.from(stored).toString('utf8')) as { format?: unknown }).format
-  } catch (cause) {
-    throw new DataIntegrityError('The format record of the store cannot be read: the store is damaged.', {
-      cause,
-    })
-  }
-  if (format === FORMAT_VERSION) return
-  if (typeof format === 'number' && format > FORMAT_VERSION) {
-    throw new EngineError(
-      `The store has format ${format}, and this varve reads formats up to ${FORMAT_VERSION}. Upgrade varve to open it; it was left as it is.`,
-      { code: 'FORMAT_TOO_NEW' },
-    )
-  }
-  throw new DataIntegrityError(`The store has an unknown format (${JSON.stringify(format)}): it is damaged.`)
 }

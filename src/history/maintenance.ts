@@ -31,6 +31,8 @@ const PACKED_LISTS_KEY = Buffer.from('packed-lists')
 const PAUSE = 25
 /** Rows that a step reads or writes, roughly, of tables that may be large. */
 const STEP_ROWS = 1000
+/** Keys whose versions are read at the same time, when they are looked through for freeing. */
+const FREED_TOGETHER = 32
 
 /**
  * Work that keeps the store small, done in the background in small commits: folding the log of sealed epochs into
@@ -219,7 +221,7 @@ export class Maintenance {
         await this.#committer.exclusive(async (view, batch, head) => {
           const snapshots = (await listSnapshotRows(view)).map(snapshot => snapshot.epoch)
           const stored = new StoredBytesChange()
-          for (const key of keys) {
+          const free = async (key: Uint8Array): Promise<void> => {
             try {
               await freeVersions(view, batch, key, [...snapshots, head.epoch], stored)
             } catch (err) {
@@ -227,6 +229,9 @@ export class Maintenance {
               if (!(err instanceof DataIntegrityError)) throw err
               this.#logger.warn({ err, key: decodeKey(key) }, 'varve: a damaged key is not freed')
             }
+          }
+          for (let at = 0; at < keys.length; at += FREED_TOGETHER) {
+            await Promise.all(keys.slice(at, at + FREED_TOGETHER).map(free))
           }
           await stored.flush(view, batch)
           return { value: undefined }

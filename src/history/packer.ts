@@ -1,7 +1,15 @@
 import { bytesEqual, fromByteString } from '../core/bytes.ts'
 import { publishPack } from '../core/diagnostics.ts'
 import { DataIntegrityError } from '../core/errors.ts'
-import { counterAt, counterKey, decodeKey, lastVersionKey, splitVersionKey, versionKey } from '../core/key.ts'
+import {
+  counterAt,
+  counterKey,
+  decodeKey,
+  lastVersionKey,
+  splitVersionKey,
+  VERSION_SUFFIX_BYTES,
+  versionKey,
+} from '../core/key.ts'
 import type { Logger } from '../core/logger.ts'
 import { Turns } from '../core/turns.ts'
 import {
@@ -69,6 +77,8 @@ const COMMIT_KEYS = 64
 
 /** Progress is told after about so many rows. */
 const PROGRESS_ROWS = 100
+/** Keys that are looked at together where each call is a round trip. */
+const REMOTE_KEYS = 32
 
 /** What a row adds to the chain in it: codec, birth and checksum. */
 const ROW_OVERHEAD = 12
@@ -100,6 +110,8 @@ export class Packer {
   readonly #committer: Committer
   readonly #options: PackerOptions
   readonly #limits: HistoryLimits
+  /** Keys that are looked at in one view. */
+  readonly #together: number
 
   readonly #logger: Logger
 
@@ -111,6 +123,7 @@ export class Packer {
     logger: Logger,
   ) {
     this.#engine = engine
+    this.#together = engine.remote === true ? REMOTE_KEYS : 1
     this.#committer = committer
     // Compressed by themselves, versions stand in chains of one.
     this.#options = options.strategy === 'compress' ? { ...options, maxChainLength: 1 } : options
@@ -136,13 +149,18 @@ export class Packer {
     let above = ''
     for (let more = true; more; ) {
       const page = await this.#read(view => readChangedKeys(view, due, this.#limits, above))
-      for (const name of page.keys) {
+      for (let start = 0; start < page.keys.length; start += this.#together) {
         if (isStopped()) return false
-        const key = fromByteString(name)
-        await this.#unlessDamaged(key, async () => {
-          const rows = await this.#read((view, head) => this.#packable(view, head, key))
-          if (rows.length > 0) await this.#pack(key, rows, pending, turns, false)
-        })
+        const keys = page.keys.slice(start, start + this.#together).map(fromByteString)
+        const found = await this.#read((view, head) =>
+          Promise.all(keys.map(key => this.#unlessDamaged(key, () => this.#packable(view, head, key)))),
+        )
+        for (const [i, rows = []] of found.entries()) {
+          const key = keys[i] as Uint8Array
+          if (rows.length > 0) {
+            await this.#unlessDamaged(key, () => this.#pack(key, rows, pending, turns, false))
+          }
+        }
         await turns.breathe()
       }
       above = page.keys.at(-1) ?? above
@@ -168,21 +186,25 @@ export class Packer {
     let told = 0
     for (;;) {
       signal?.throwIfAborted()
-      const key = await this.#read(async view => {
-        const { rows } = await view.scan('history', { gt, limit: 1, keysOnly: true })
-        return rows[0] && splitVersionKey(rows[0].key).key
+      const found = await this.#read(async (view, head) => {
+        const keys = await nextKeys(view, gt, this.#together)
+        const all = (key: Uint8Array) => this.#unlessDamaged(key, () => this.#allPackable(view, head, key))
+        return Promise.all(keys.map(async key => ({ key, packable: await all(key) })))
       })
-      if (key === undefined) break
-      await this.#unlessDamaged(key, async () => {
-        const { groups, rows } = await this.#read((view, head) => this.#allPackable(view, head, key))
-        for (const group of groups) await this.#pack(key, group, pending, turns, true)
-        seen += rows
-      })
+      const last = found.at(-1)
+      if (last === undefined) break
+      for (const { key, packable } of found) {
+        if (packable === undefined) continue
+        await this.#unlessDamaged(key, async () => {
+          for (const group of packable.groups) await this.#pack(key, group, pending, turns, true)
+        })
+        seen += packable.rows
+      }
       if (seen >= told + PROGRESS_ROWS) {
         onProgress(seen)
         told = seen
       }
-      gt = lastVersionKey(key)
+      gt = lastVersionKey(last.key)
       await turns.breathe()
     }
     await pending.flush()
@@ -201,12 +223,13 @@ export class Packer {
   }
 
   /** A key with a damaged record stays as it is, and keeps no other from being packed. */
-  async #unlessDamaged(key: Uint8Array, pack: () => Promise<void>): Promise<void> {
+  async #unlessDamaged<T>(key: Uint8Array, work: () => Promise<T>): Promise<T | undefined> {
     try {
-      await pack()
+      return await work()
     } catch (err) {
       if (!(err instanceof DataIntegrityError)) throw err
       this.#logger.warn({ err, key: decodeKey(key) }, 'varve: a damaged key is not packed')
+      return undefined
     }
   }
 
@@ -324,18 +347,13 @@ export class Packer {
     turns: Turns,
     fit: boolean,
   ): Promise<void> {
-    const liveBirth = await this.#read(async view => {
-      const stored = await view.get('live', key)
-      return stored === undefined ? undefined : parseRecord(key, stored).birth
-    })
     let valueBytes = 0
-    const versions: ChainVersion[] = []
+    let versions: ChainVersion[] = []
     for (const row of rows) {
       for (const version of versionsOf(row)) {
         const { birth } = version
         if (version.codec === TOMBSTONE) {
-          // The live record wins over a tombstone of the same birth, and will one day stand under its key.
-          if (birth !== liveBirth) versions.push({ birth, codec: TOMBSTONE, payload: version.bytes })
+          versions.push({ birth, codec: TOMBSTONE, payload: version.bytes })
           continue
         }
         const { codec, bytes } = fromPayload(version)
@@ -343,6 +361,12 @@ export class Packer {
         versions.push({ birth, codec, payload: bytes })
       }
       await turns.breathe()
+    }
+    if (versions.some(({ codec }) => codec === TOMBSTONE)) {
+      // The live record wins over a tombstone of the same birth, and will one day stand under its key.
+      const stored = await this.#engine.get('live', key)
+      const liveBirth = stored && parseRecord(key, stored).birth
+      versions = versions.filter(({ birth, codec }) => codec !== TOMBSTONE || birth !== liveBirth)
     }
     const chains =
       this.#options.strategy === 'dict'
@@ -385,11 +409,15 @@ class PendingCommit {
     this.#replacements = []
     this.#bytes = 0
     const added = await this.#committer.exclusive(async (view, batch) => {
+      const [totals, ...unchanged] = await Promise.all([
+        Packer.totals(view),
+        ...replacements.map(({ old }) => areUnchanged(view, old)),
+      ])
       const stored = new StoredBytesChange()
       let { versions, valueBytes, writtenBytes } = NO_TOTALS
-      for (const replacement of replacements) {
+      for (const [i, replacement] of replacements.entries()) {
         // Freed, or packed by another process, meanwhile: what was made of the rows is out of date.
-        if (!(await areUnchanged(view, replacement.old))) continue
+        if (unchanged[i] !== true) continue
         for (const row of replacement.old) batch.delete('history', row.key)
         for (const row of replacement.new) {
           batch.put('history', row.key, row.value)
@@ -400,7 +428,6 @@ class PendingCommit {
         stored.addAll(replacement.stored)
       }
       await stored.flush(view, batch)
-      const totals = await Packer.totals(view)
       const value = { versions, valueBytes, writtenBytes }
       const updated: PackTotals = {
         ...totals,
@@ -427,6 +454,15 @@ async function areUnchanged(view: View, rows: readonly Row[]): Promise<boolean> 
     rows.map(row => row.key),
   )
   return values.every((value, i) => value !== undefined && bytesEqual(value, (rows[i] as Row).value))
+}
+
+/** The next keys that have rows in the history; more than one only where the engine finds them in one call. */
+async function nextKeys(view: View, gt: Uint8Array | undefined, most: number): Promise<Uint8Array[]> {
+  const { rows } =
+    view.leap === undefined
+      ? await view.scan('history', { gt, limit: 1, keysOnly: true })
+      : await view.leap('history', { gt, limit: most }, VERSION_SUFFIX_BYTES)
+  return rows.map(row => splitVersionKey(row.key).key)
 }
 
 /** The rows of a key in the history, newest first. */

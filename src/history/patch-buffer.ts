@@ -5,7 +5,15 @@ import type { Committer } from './committer.ts'
 import type { HistoryLimits } from './limits.ts'
 import { MemoryRelief } from './memory-relief.ts'
 import type { Payload } from './record.ts'
-import { abandonStage, findStaged, newStageId, putStaged, type StageId, touchStage } from './stage.ts'
+import {
+  abandonStage,
+  assertStaged,
+  findStaged,
+  newStageId,
+  putStaged,
+  type StageId,
+  touchStage,
+} from './stage.ts'
 import { StageReader } from './stage-reader.ts'
 
 /** 16 MiB: with ten million keys, one in 300 is looked for that is not there; with a hundred million, most are. */
@@ -74,8 +82,9 @@ export class PatchBuffer {
     if (this.#rows.size >= patchKeys || this.#bytes >= patchBytes) await this.flush()
   }
 
-  /** Moves all rows in memory to the stage, as a run. */
+  /** Moves all rows in memory to the stage, as a run. @throws {STAGE_LOST} */
   async flush(): Promise<void> {
+    let isNew = this.#stage === undefined
     const stage = this.#stage ?? newStageId()
     this.#stage = stage
     this.#staged ??= new BloomFilter(FILTER_BITS, FILTER_PROBES)
@@ -94,12 +103,15 @@ export class PatchBuffer {
       }
       const part = targets.slice(start, end)
       for (const { key } of part) this.#staged.add(key)
-      await this.#committer.exclusive((_view, batch) => {
+      const known = !isNew
+      await this.#committer.exclusive(async (view, batch) => {
+        if (known) await assertStaged(view, stage)
         touchStage(batch, stage, Date.now())
         for (const { key, target } of part) putStaged(batch, run, key, target)
         return { value: undefined }
       })
       await this.#relief.worked(0, bytes)
+      isNew = false
       start = end
     } while (start < targets.length)
   }

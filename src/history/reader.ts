@@ -1,7 +1,13 @@
-import { bytesEqual, compareBytes } from '../core/bytes.ts'
-import { firstVersionKey, lastVersionKey, splitVersionKey, versionKey } from '../core/key.ts'
-import { type MaybePromise, whenReady } from '../core/maybe-promise.ts'
-import type { FloorQuery, Row, ScanRange, View } from '../engine/engine.ts'
+import { bytesEqual, compareBytes, toByteString } from '../core/bytes.ts'
+import {
+  firstVersionKey,
+  lastVersionKey,
+  splitVersionKey,
+  VERSION_SUFFIX_BYTES,
+  versionKey,
+} from '../core/key.ts'
+import { type MaybePromise, whenBoth, whenReady } from '../core/maybe-promise.ts'
+import type { FloorQuery, Page, Row, ScanRange, View } from '../engine/engine.ts'
 import type { HistoryLimits } from './limits.ts'
 import { type ParsedRecord, parseRecord, TOMBSTONE } from './record.ts'
 import { versionAt, versionsOf } from './version-row.ts'
@@ -22,8 +28,12 @@ export async function* versionRows(view: View, key: Uint8Array): AsyncGenerator<
 /** All versions of a key, oldest first: those of the history, tombstones included, then the live record. */
 export async function readVersions(view: View, key: Uint8Array): Promise<ParsedRecord[]> {
   const versions: ParsedRecord[] = []
-  for await (const row of versionRows(view, key)) versions.push(...versionsOf(row))
-  const stored = await view.get('live', key)
+  const [stored] = await Promise.all([
+    view.get('live', key),
+    (async () => {
+      for await (const row of versionRows(view, key)) versions.push(...versionsOf(row))
+    })(),
+  ])
   if (stored === undefined) return versions
   const live = parseRecord(key, stored)
   // On equal birth the live record wins over the tombstone.
@@ -52,10 +62,15 @@ export function floorQuery(key: Uint8Array, epoch: number): FloorQuery {
  * What `key` held at `epoch`: of the live record and the history, the version with the greatest birth up to it.
  *
  * The live record was born after every version in the history (or with a tombstone, over which it wins), so that one
- * lookup answers where nothing changed since, and one lookup and a seek where something did.
+ * lookup answers where nothing changed since, and one lookup and a seek where something did. The epoch may still be on
+ * its way.
  */
-export function readAt(view: View, key: Uint8Array, epoch: number): MaybePromise<ParsedRecord | undefined> {
-  return whenReady(view.get('live', key), bytes => {
+export function readAt(
+  view: View,
+  key: Uint8Array,
+  epochOrPromise: MaybePromise<number>,
+): MaybePromise<ParsedRecord | undefined> {
+  return whenBoth(epochOrPromise, view.get('live', key), (epoch, bytes) => {
     if (bytes !== undefined) {
       const record = parseRecord(key, bytes)
       if (record.birth <= epoch) return record
@@ -68,25 +83,50 @@ export function readAt(view: View, key: Uint8Array, epoch: number): MaybePromise
 export function readManyAt(
   view: View,
   keys: readonly Uint8Array[],
+  epochOrPromise: MaybePromise<number>,
+): MaybePromise<(ParsedRecord | undefined)[]> {
+  return whenBoth(epochOrPromise, view.getMany('live', keys), (epoch, found) =>
+    presentRecords(view, keys, found, epoch),
+  )
+}
+
+/** {@link readManyAt} for two epochs, in no more calls one after the other. */
+export function readManyAtBoth(
+  view: View,
+  keys: readonly Uint8Array[],
+  [one, other]: readonly [number, number],
+): MaybePromise<[(ParsedRecord | undefined)[], (ParsedRecord | undefined)[]]> {
+  return whenReady(view.getMany('live', keys), found =>
+    whenBoth(
+      presentRecords(view, keys, found, one),
+      presentRecords(view, keys, found, other),
+      (ones, others) => [ones, others],
+    ),
+  )
+}
+
+/** What keys held at `epoch`, given their live records as stored. */
+function presentRecords(
+  view: View,
+  keys: readonly Uint8Array[],
+  found: readonly (Uint8Array | undefined)[],
   epoch: number,
 ): MaybePromise<(ParsedRecord | undefined)[]> {
-  return whenReady(view.getMany('live', keys), found => {
-    const records = new Array<ParsedRecord | undefined>(keys.length).fill(undefined)
-    const older: number[] = []
-    for (let i = 0; i < keys.length; i++) {
-      const bytes = found[i]
-      const record = bytes === undefined ? undefined : parseRecord(keys[i] as Uint8Array, bytes)
-      if (record !== undefined && record.birth <= epoch) records[i] = record
-      else older.push(i)
+  const records = new Array<ParsedRecord | undefined>(keys.length).fill(undefined)
+  const older: number[] = []
+  for (let i = 0; i < keys.length; i++) {
+    const bytes = found[i]
+    const record = bytes === undefined ? undefined : parseRecord(keys[i] as Uint8Array, bytes)
+    if (record !== undefined && record.birth <= epoch) records[i] = record
+    else older.push(i)
+  }
+  if (older.length === 0) return records
+  const queries = older.map(i => floorQuery(keys[i] as Uint8Array, epoch))
+  return whenReady(view.seekMany('history', queries), rows => {
+    for (const [j, row] of rows.entries()) {
+      if (row !== undefined) records[older[j] as number] = presentRecord(versionAt(row, epoch))
     }
-    if (older.length === 0) return records
-    const queries = older.map(i => floorQuery(keys[i] as Uint8Array, epoch))
-    return whenReady(view.seekMany('history', queries), rows => {
-      for (const [j, row] of rows.entries()) {
-        if (row !== undefined) records[older[j] as number] = presentRecord(versionAt(row, epoch))
-      }
-      return records
-    })
+    return records
   })
 }
 
@@ -124,13 +164,12 @@ export async function scanAt(
   epoch: number,
   limits: HistoryLimits,
 ): Promise<RecordPage> {
-  const page = await view.scan('live', range)
   const reverse = range.reverse === true
+  const { page, dead } = await liveAndDead(view, range, limits.deadKeys)
   const boundary = page.more ? page.rows.at(-1)?.key : undefined
-  const dead = await deadKeys(view, range, boundary, page.rows, limits.deadKeys)
   const end = dead.resumeAfter
   // Where the dead keys were cut off, the live keys past the cut belong to the next page.
-  const rows = end === undefined ? page.rows : page.rows.filter(row => before(row.key, end, reverse))
+  const rows = end === undefined ? page.rows : page.rows.filter(row => !before(end, row.key, reverse))
   const keys = mergeKeys(rows, dead.keys, reverse)
   const live = new Map<Uint8Array, Uint8Array>(rows.map(row => [row.key, row.value]))
   const records: (ParsedRecord | undefined)[] = []
@@ -154,6 +193,32 @@ export async function scanAt(
     if (record !== undefined) found.push({ key, record })
   }
   return { records: found, resumeAfter: end ?? boundary }
+}
+
+/** A page of live rows, and the keys up to its end that are only in the history. */
+async function liveAndDead(
+  view: View,
+  range: KeyRange,
+  mostDead: number,
+): Promise<{ readonly page: Page; readonly dead: DeadKeys }> {
+  if (view.leap === undefined) {
+    const page = await view.scan('live', range)
+    const boundary = page.more ? page.rows.at(-1)?.key : undefined
+    return { page, dead: await deadKeys(view, range, boundary, page.rows, mostDead) }
+  }
+  const reverse = range.reverse === true
+  const bounds = { ...historyBounds(range), reverse, limit: mostDead }
+  const [page, leaps] = await Promise.all([
+    view.scan('live', range),
+    view.leap('history', bounds, VERSION_SUFFIX_BYTES),
+  ])
+  const past = leaps.rows.map(row => splitVersionKey(row.key).key)
+  const boundary = page.more ? page.rows.at(-1)?.key : undefined
+  const live = new Set(page.rows.map(row => toByteString(row.key)))
+  const inPage = boundary === undefined ? past : past.filter(key => !before(boundary, key, reverse))
+  // Keys past the last one that was leapt to may be in the history as well.
+  const resumeAfter = leaps.more && inPage.length === past.length ? past.at(-1) : undefined
+  return { page, dead: { keys: inPage.filter(key => !live.has(toByteString(key))), resumeAfter } }
 }
 
 interface DeadKeys {

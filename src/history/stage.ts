@@ -38,6 +38,19 @@ export function touchStage(batch: Batch, stage: StageId, now: number): void {
   batch.put('meta', registryKey(stage), counterKey(now))
 }
 
+/** What a commit throws that finds its stage gone. */
+export const STAGE_LOST: unique symbol = Symbol('stage lost')
+
+/**
+ * Looks whether a stage is still whole: a host whose clock is ahead may take it for abandoned.
+ *
+ * @throws {STAGE_LOST}
+ */
+export async function assertStaged(view: View, stage: StageId): Promise<void> {
+  const touched = await view.get('meta', registryKey(stage))
+  if (touched === undefined || counterAt(touched) === 0) throw STAGE_LOST
+}
+
 /** Gives the stage to maintenance to remove. */
 export function abandonStage(batch: Batch, stage: StageId): void {
   batch.put('meta', registryKey(stage), counterKey(0))
@@ -158,7 +171,9 @@ export async function removeStagedRows(
     keysOnly: true,
   })
   for (const row of page.rows) batch.delete('staged', row.key)
-  if (!page.more) forgetStage(batch, stage)
+  // Its writer may be alive after all: it has to see that rows are missing.
+  if (page.more) abandonStage(batch, stage)
+  else forgetStage(batch, stage)
   return page.more
 }
 
@@ -201,14 +216,18 @@ export interface FinishedCommit extends PendingCommit {
   readonly size: number
 }
 
+/** So many large commits are remembered that have ended, for writers whose commit was finished by another process. */
+const MAX_FINISHED = 32
+
 /** Ends a pending commit, and keeps what it did for the writer that asks. */
-export function finishPending(batch: Batch, pending: FinishedCommit): void {
+export async function finishPending(view: View, batch: Batch, pending: FinishedCommit): Promise<void> {
   batch.delete('meta', PENDING_KEY)
   const { metadata: _, cursor: __, ...summary } = pending
+  const finished = [summary, ...(await readFinished(view))].slice(0, MAX_FINISHED)
   batch.put(
     'meta',
     LAST_BULK_KEY,
-    encodeRecord(LAST_BULK_KEY, 0, { codec: 1, bytes: Buffer.from(JSON.stringify(summary)) }),
+    encodeRecord(LAST_BULK_KEY, 0, { codec: 1, bytes: Buffer.from(JSON.stringify(finished)) }),
   )
 }
 
@@ -222,9 +241,12 @@ export async function readPending(view: View): Promise<PendingCommit> {
   return pending
 }
 
-/** What the last large commit did. */
-export function readLastBulk(view: View): Promise<FinishedCommit | undefined> {
-  return readJson(view, LAST_BULK_KEY)
+/** What the last large commits did, the newest first. */
+export async function readFinished(view: View): Promise<readonly FinishedCommit[]> {
+  const stored = await readJson<FinishedCommit | FinishedCommit[]>(view, LAST_BULK_KEY)
+  if (stored === undefined) return []
+  // Stores of before have one alone.
+  return Array.isArray(stored) ? stored : [stored]
 }
 
 async function readJson<T>(view: View, key: Uint8Array): Promise<T | undefined> {

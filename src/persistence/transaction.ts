@@ -3,6 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { bytesEqual, toByteString } from '../core/bytes.ts'
 import { ConflictError, PersistenceError } from '../core/errors.ts'
 import { encodeKey } from '../core/key.ts'
+import type { MaybePromise } from '../core/maybe-promise.ts'
 import type { View } from '../engine/engine.ts'
 import type { Committed } from '../history/committer.ts'
 import type { Draft } from '../history/draft.ts'
@@ -115,7 +116,7 @@ class TransactionRun<S> {
   readonly #settled = new Map<string, ReadRecord>()
   readonly #writes = new Map<string, { readonly key: Uint8Array; readonly payload: Payload | undefined }>()
   #view: View | undefined
-  #epoch: number | undefined
+  #epoch: MaybePromise<number> | undefined
   #ended = false
 
   constructor(history: History, encode: (value: unknown) => Payload) {
@@ -202,7 +203,7 @@ class TransactionRun<S> {
   async #fetch(key: Uint8Array): Promise<ReadRecord> {
     this.#view ??= this.#history.engine.read()
     const view = this.#view
-    this.#epoch ??= (await this.#history.headIn(view)).epoch
+    this.#epoch ??= this.#history.epochIn(view, 'head')
     const record = await readAt(view, key, this.#epoch)
     const stored = record && encodeRecord(key, record.birth, record)
     return { key, stored, payload: record }

@@ -2,7 +2,6 @@ import type { BulkSource } from '../history/bulk-commit.ts'
 import type { History } from '../history/history.ts'
 import { readManyAt } from '../history/reader.ts'
 import { compressPayload, type ParsedRecord, type Payload, payloadsEqual } from '../history/record.ts'
-import { requireSnapshot } from '../history/snapshot-table.ts'
 import { touchedRecords } from './touched-records.ts'
 
 /**
@@ -27,8 +26,7 @@ export function restoreSource(
       }
     },
     async targets(view, keys) {
-      const { epoch } = await requireSnapshot(view, version)
-      const records = await readManyAt(view, keys, epoch)
+      const records = await readManyAt(view, keys, history.epochIn(view, version))
       return records.map(record => ({ target: toTarget(record) }))
     },
   }

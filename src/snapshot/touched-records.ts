@@ -2,11 +2,9 @@ import { fromByteString } from '../core/bytes.ts'
 import type { View } from '../engine/engine.ts'
 import { readChangedKeys } from '../history/change-list.ts'
 import { nameDamage } from '../history/damage.ts'
-import type { Head } from '../history/head.ts'
 import type { History, Moment } from '../history/history.ts'
-import { readManyAt } from '../history/reader.ts'
+import { readManyAtBoth } from '../history/reader.ts'
 import type { ParsedRecord } from '../history/record.ts'
-import { requireSnapshot } from '../history/snapshot-table.ts'
 
 /** A key that was written between two moments, and what each of them sees there: perhaps the same. */
 export interface TouchedRecord {
@@ -24,8 +22,13 @@ export interface TouchedOptions {
 }
 
 /** Keys whose records are in memory together: at most so many, and fewer where they are large. */
-const MAX_CHUNK_KEYS = 500
+const MAX_CHUNK_KEYS = 1000
 const CHUNK_BYTES = 1024 * 1024
+/** The first chunk has no more keys than this, or, where the size of records is not known, than that. */
+const FIRST_CHUNK_KEYS = 128
+const BLIND_CHUNK_KEYS = 16
+/** A chunk has at most so many times the keys of the one before. */
+const GROWTH = 8
 
 /**
  * The records of all keys that were touched between two moments, in key order; whichever of the two is the older.
@@ -41,74 +44,110 @@ export async function* touchedRecords(
   to: Moment,
   options: TouchedOptions = {},
 ): AsyncGenerator<readonly TouchedRecord[], void, undefined> {
+  const views = new RecentView(history, from, to)
   const size = new ChunkSize()
-  for await (const keys of touchedKeys(history, from, to, options)) {
-    for (let start = 0; start < keys.length; ) {
-      const view = history.engine.read()
-      const opened = performance.now()
-      try {
-        const [before, after] = await epochsOf(history, view, from, to)
-        do {
-          const chunk = keys.slice(start, start + size.keys).map(fromByteString)
-          start += chunk.length
-          const olds = await readManyAt(view, chunk, before)
-          const news = await readManyAt(view, chunk, after)
-          size.learn(chunk.length, olds, news)
+  try {
+    for await (const page of touchedKeys(history, views, options)) {
+      size.expect(page.recordBytes)
+      for (let start = 0; start < page.keys.length; ) {
+        const chunk = page.keys.slice(start, start + size.keys).map(fromByteString)
+        start += chunk.length
+        const { view, epochs } = await views.get()
+        const [[olds, news]] = await Promise.all([
+          readManyAtBoth(view, chunk, epochs),
           // The view would go on showing a snapshot that was dropped since it began.
-          await history.assertExists(from)
-          await history.assertExists(to)
-          yield chunk.map((key, i) => ({ key, before: olds[i], after: news[i] }))
-        } while (start < keys.length && performance.now() - opened < history.limits.viewAge)
-      } catch (error) {
-        throw await nameDamage(view, error)
-      } finally {
-        view.close()
+          history.assertExists(from),
+          history.assertExists(to),
+        ])
+        size.learn(chunk.length, olds, news)
+        yield chunk.map((key, i) => ({ key, before: olds[i], after: news[i] }))
       }
     }
+  } catch (error) {
+    throw await views.named(error)
+  } finally {
+    views.close()
+  }
+}
+
+/** A view that is not old, and the epochs of two moments in it. */
+class RecentView {
+  readonly #history: History
+  readonly #moments: readonly [Moment, Moment]
+  #view: View | undefined
+  #epochs: readonly [number, number] = [0, 0]
+  #opened = 0
+
+  constructor(history: History, from: Moment, to: Moment) {
+    this.#history = history
+    this.#moments = [from, to]
+  }
+
+  async get(): Promise<{ readonly view: View; readonly epochs: readonly [number, number] }> {
+    if (performance.now() - this.#opened > this.#history.limits.viewAge) this.close()
+    if (this.#view === undefined) {
+      const view = this.#history.engine.read()
+      this.#view = view
+      this.#opened = performance.now()
+      const [from, to] = this.#moments
+      this.#epochs = await Promise.all([this.#history.epochIn(view, from), this.#history.epochIn(view, to)])
+    }
+    return { view: this.#view, epochs: this.#epochs }
+  }
+
+  /** The error, with the snapshots that it concerns. */
+  async named(error: unknown): Promise<unknown> {
+    return this.#view === undefined ? error : nameDamage(this.#view, error)
+  }
+
+  close(): void {
+    this.#view?.close()
+    this.#view = undefined
   }
 }
 
 /** How many keys are read at a time, so that their records take about {@link CHUNK_BYTES}, whatever their size. */
 class ChunkSize {
-  keys = 16
+  keys = 0
+
+  /** What records take on average, as far as is known before the first are read; 0 where it is not. */
+  expect(recordBytes: number): void {
+    if (this.keys > 0) return
+    const fitting = recordBytes === 0 ? BLIND_CHUNK_KEYS : Math.floor(CHUNK_BYTES / recordBytes)
+    this.keys = Math.min(FIRST_CHUNK_KEYS, Math.max(1, fitting))
+  }
 
   learn(count: number, ...sides: readonly (readonly (ParsedRecord | undefined)[])[]): void {
     let bytes = 0
     for (const side of sides) for (const record of side) bytes += record?.bytes.byteLength ?? 0
     const fitting = Math.floor(CHUNK_BYTES / Math.max(1, bytes / count))
-    this.keys = Math.min(MAX_CHUNK_KEYS, 2 * this.keys, Math.max(1, fitting))
+    this.keys = Math.min(MAX_CHUNK_KEYS, GROWTH * this.keys, Math.max(1, fitting))
   }
+}
+
+interface TouchedKeys {
+  readonly keys: readonly string[]
+  readonly recordBytes: number
 }
 
 async function* touchedKeys(
   history: History,
-  from: Moment,
-  to: Moment,
+  views: RecentView,
   { wanted = () => true, reverse = false }: TouchedOptions,
-): AsyncGenerator<readonly string[], void, undefined> {
+): AsyncGenerator<TouchedKeys, void, undefined> {
   const gathered: string[] = []
+  let recordBytes = 0
   let above = ''
   for (let more = true; more; ) {
-    const page = await history.view(async view => {
-      const [one, other] = await epochsOf(history, view, from, to)
-      const range = { after: Math.min(one, other), through: Math.max(one, other) }
-      return readChangedKeys(view, range, history.limits, above)
-    })
+    const { view, epochs } = await views.get()
+    const range = { after: Math.min(...epochs), through: Math.max(...epochs) }
+    const page = await readChangedKeys(view, range, history.limits, above)
     const keys = page.keys.filter(wanted)
+    recordBytes = page.recordBytes
     if (reverse) for (const key of keys) gathered.push(key)
-    else yield keys
+    else yield { keys, recordBytes }
     above = page.keys.at(-1) ?? above
     more = page.more
   }
-  if (reverse) yield gathered.reverse()
-}
-
-/** The epochs of two moments in one view. */
-async function epochsOf(history: History, view: View, from: Moment, to: Moment): Promise<[number, number]> {
-  const head = await history.headIn(view)
-  return [await epochOf(view, from, head), await epochOf(view, to, head)]
-}
-
-async function epochOf(view: View, moment: Moment, head: Head): Promise<number> {
-  return moment === 'head' ? head.epoch : (await requireSnapshot(view, moment)).epoch
+  if (reverse) yield { keys: gathered.reverse(), recordBytes }
 }

@@ -1,17 +1,26 @@
+import { randomUUID } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { onTestFinished } from 'vitest'
+import { inject, onTestFinished } from 'vitest'
+import { postgres } from '../../src/engine/postgres.ts'
 import type { Engine, Persistence, PersistenceOptions } from '../../src/index.ts'
 import { createPersistence, lmdb, memory } from '../../src/index.ts'
 
+export type EngineName = 'memory' | 'lmdb' | 'postgres'
+
+/** Where the PostgreSQL server of the tests is; empty where there is none. */
+export const POSTGRES: string = inject('postgres')
+
+/** The engines without a server: for tests of what no engine has a part in, which are many and quick. */
+export const EMBEDDED: readonly EngineName[] = ['memory', 'lmdb']
+
 /** The engines that behaviour is tested on. */
-export const ENGINES = ['memory', 'lmdb'] as const
-export type EngineName = (typeof ENGINES)[number]
+export const ENGINES: readonly EngineName[] = POSTGRES === '' ? EMBEDDED : [...EMBEDDED, 'postgres']
 
 /** A place where one store is, which may be opened several times, also at once. */
 export interface Place {
-  /** The folder of the store; there is none in it where the engine is `memory`. */
+  /** The folder of the store; there is none in it where the engine is another than `lmdb`. */
   readonly path: string
   /** The engine of this place, as a caller of `createPersistence` would make it. */
   engine(): Engine
@@ -23,7 +32,11 @@ export interface Place {
 export async function newPlace(name: EngineName): Promise<Place> {
   const path = join(await temporaryFolder(), 'store')
   const kept = memory()
-  const engine = (): Engine => (name === 'memory' ? kept : lmdb(path))
+  const store = randomUUID()
+  const engine = (): Engine => {
+    if (name === 'postgres') return postgres({ connectionString: POSTGRES, store })
+    return name === 'memory' ? kept : lmdb(path)
+  }
   return {
     path,
     engine,

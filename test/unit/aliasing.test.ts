@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import type { Persistence } from '../../src/index.ts'
-import { ENGINES, newPlace, openNew, take, toArray } from '../support/stores.ts'
+import { EMBEDDED, newPlace, openNew, take, toArray } from '../support/stores.ts'
 
 interface Value {
   n: number
@@ -34,7 +34,7 @@ function spoil(value: unknown): void {
   spoiled.at.setTime(1)
 }
 
-describe.each(ENGINES)('values passed in are the caller’s own, on %s', name => {
+describe.each(EMBEDDED)('values passed in are the caller’s own, on %s', name => {
   it.each<[string, (state: Persistence, value: Value) => Promise<unknown>]>([
     ['set', (state, value) => state.set('k', value)],
     ['setMany', (state, value) => state.setMany({ k: value })],
@@ -131,7 +131,7 @@ describe.each(ENGINES)('values passed in are the caller’s own, on %s', name =>
   })
 })
 
-describe.each(ENGINES)('values that come out are the caller’s own, on %s', name => {
+describe.each(EMBEDDED)('values that come out are the caller’s own, on %s', name => {
   const READS: Record<string, (state: Persistence) => Promise<unknown>> = {
     get: state => state.get('k'),
     getMany: async state => (await state.getMany(['k']))[0],

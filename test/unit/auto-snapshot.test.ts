@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { describe, expect, it, vi } from 'vitest'
 import type { Persistence } from '../../src/index.ts'
 import { interceptCommits } from '../support/intercepted-engine.ts'
-import { ENGINES, newPlace, temporaryFolder } from '../support/stores.ts'
+import { EMBEDDED, newPlace, temporaryFolder } from '../support/stores.ts'
 
 const INTERVAL = 15
 /** Long enough for several ticks. */
@@ -15,7 +15,7 @@ const count = async (state: Persistence): Promise<number> => (await state.listSn
 const waitFor = (state: Persistence, snapshots: number): Promise<void> =>
   vi.waitFor(async () => expect(await count(state)).toBe(snapshots), { timeout: 5_000, interval: 3 })
 
-describe.each(ENGINES)('automatic snapshots, on %s', name => {
+describe.each(EMBEDDED)('automatic snapshots, on %s', name => {
   it('are taken when something has changed, and only then', async () => {
     const state = await (await newPlace(name)).open({ autoSnapshotInterval: INTERVAL })
     await state.set('a', 1)

@@ -19,7 +19,7 @@ import {
 import { SnapshotManager } from '../../src/snapshot/index.ts'
 import { rejection } from '../support/byte-streams.ts'
 import { runTask } from '../support/peers.ts'
-import { ENGINES, type EngineName, newPlace, temporaryFolder, toArray } from '../support/stores.ts'
+import { EMBEDDED, type EngineName, newPlace, temporaryFolder, toArray } from '../support/stores.ts'
 
 /** Anything at all as an argument: what JavaScript lets a caller pass, whatever the types say. */
 // biome-ignore lint/suspicious/noExplicitAny: see above
@@ -110,7 +110,7 @@ function keyCalls(key: Anything): [string, Call][] {
   ]
 }
 
-describe.each(ENGINES)('keys, on %s', name => {
+describe.each(EMBEDDED)('keys, on %s', name => {
   it.each<[string, unknown, RegExp]>([
     ['the empty string', '', /must not be empty/],
     ['1,025 bytes', 'x'.repeat(1025), /more than 1024 bytes in UTF-8.*Use a shorter key/],
@@ -244,7 +244,7 @@ const UNSTORABLE: [string, () => unknown, string][] = [
   ['shared memory', () => new Uint8Array(new SharedArrayBuffer(1)), '$'],
 ]
 
-describe.each(ENGINES)('values, on %s', name => {
+describe.each(EMBEDDED)('values, on %s', name => {
   it.each(UNSTORABLE)('refuses %s', async (_, make, path) => {
     const state = await newState(name)
     const calls: [string, Call][] = [
@@ -349,7 +349,7 @@ function comparisons(version: Anything): [string, Call][] {
   ]
 }
 
-describe.each(ENGINES)('versions and tags, on %s', name => {
+describe.each(EMBEDDED)('versions and tags, on %s', name => {
   it('refuses versions that do not exist', async () => {
     const state = await newState(name)
     for (const version of ['v3', 'v99', 'v99999999999999']) {
@@ -484,7 +484,7 @@ describe('options of createPersistence()', () => {
   })
 })
 
-describe.each(ENGINES)('options of calls, on %s', name => {
+describe.each(EMBEDDED)('options of calls, on %s', name => {
   const file = 'never-written.json'
 
   it.each<[string, string, (state: Persistence, options: Anything) => unknown, string]>([
@@ -607,7 +607,7 @@ describe('a basePath', () => {
     expect((error as Error).message).toContain('not an LMDB data file')
   })
 
-  it.each(ENGINES)('that holds a store of a newer or unknown format, on %s', async name => {
+  it.each(EMBEDDED)('that holds a store of a newer or unknown format, on %s', async name => {
     const place = await newPlace(name)
     const state = await place.open()
     await state.set('a', 1)
@@ -643,7 +643,7 @@ describe('a basePath', () => {
   })
 })
 
-describe.each(ENGINES)('files to import, on %s', name => {
+describe.each(EMBEDDED)('files to import, on %s', name => {
   const cases: [string, string, string | Buffer | undefined, RegExp][] = [
     ['missing', 'state.json', undefined, /no such file|not exist/],
     ['empty', 'state.json', '', /the file is empty. The form is/],
@@ -745,7 +745,7 @@ describe.each(ENGINES)('files to import, on %s', name => {
   })
 })
 
-describe.each(ENGINES)('a store that is closed, on %s', name => {
+describe.each(EMBEDDED)('a store that is closed, on %s', name => {
   const CALLS: Record<string, Call> = {
     save: state => state.save({}),
     load: state => state.load(),

@@ -7,6 +7,7 @@ import { promisify } from 'node:util'
 import { transformWithEsbuild } from 'vite'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { examplesOfMarkdown, examplesOfSource, filesIn, ROOT } from '../support/examples.ts'
+import { POSTGRES } from '../support/stores.ts'
 
 const run = promisify(execFile)
 
@@ -50,11 +51,16 @@ describe('examples of the documents and of doc comments', () => {
   })
 
   it.concurrent.each(examples)('$name', async ({ code, output }) => {
+    if (code.includes("'varve/postgres'") && POSTGRES === '') return
     const place = await mkdtemp(join(folder, 'run-'))
     // `await using` is lowered for the versions of Node.js that do not know it.
     const program = await transformWithEsbuild(code, 'example.ts', { target: 'es2022', sourcemap: false })
     await writeFile(join(place, 'example.js'), program.code)
-    const { stdout, stderr } = await run(process.execPath, ['example.js'], { cwd: place, timeout: 30_000 })
+    const { stdout, stderr } = await run(process.execPath, ['example.js'], {
+      cwd: place,
+      timeout: 30_000,
+      env: { ...process.env, DATABASE_URL: POSTGRES },
+    })
     expect(stderr).toBe('')
     if (output !== undefined) expect(stdout.trimEnd().split('\n')).toEqual(output)
   })

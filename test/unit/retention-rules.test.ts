@@ -12,7 +12,7 @@ import type { Engine, Persistence, ReadableState } from '../../src/index.ts'
 import { SnapshotNotFoundError } from '../../src/index.ts'
 import { dyingEngine, interceptCommits } from '../support/intercepted-engine.ts'
 import { openWithLimits } from '../support/open.ts'
-import { ENGINES, type EngineName, newPlace, temporaryFolder, toArray } from '../support/stores.ts'
+import { EMBEDDED, type EngineName, newPlace, temporaryFolder, toArray } from '../support/stores.ts'
 
 /** A store whose background work is done when the test asks for it. */
 interface Store {
@@ -44,7 +44,7 @@ async function newStore(name: EngineName): Promise<Store> {
 
 const NOT_FOUND = { name: 'SnapshotNotFoundError', code: 'SNAPSHOT_NOT_FOUND' }
 
-describe.each(ENGINES)('what a write preserves, on %s', name => {
+describe.each(EMBEDDED)('what a write preserves, on %s', name => {
   it('keeps a version that a snapshot sees when it is overwritten', async () => {
     const { state, births } = await newStore(name)
     await state.set('k', 'old')
@@ -159,7 +159,7 @@ describe.each(ENGINES)('what a write preserves, on %s', name => {
   })
 })
 
-describe.each(ENGINES)('what freeing leaves, on %s', name => {
+describe.each(EMBEDDED)('what freeing leaves, on %s', name => {
   it('is what a remaining snapshot, or the open epoch, sees', async () => {
     const { state, history, births } = await newStore(name)
     for (let n = 1; n <= 5; n++) {
@@ -287,7 +287,7 @@ function* permutations<T>(items: readonly T[]): Generator<T[]> {
   }
 }
 
-describe.each(ENGINES)('restoring back and forth, on %s', name => {
+describe.each(EMBEDDED)('restoring back and forth, on %s', name => {
   const STATES = [{ a: 1, b: 1 }, { a: 2, c: 1 }, { b: 1, c: 2, d: [1] }, {}]
   const VERSIONS = STATES.map((_, i) => `v${i + 1}`)
 
@@ -320,7 +320,7 @@ describe.each(ENGINES)('restoring back and forth, on %s', name => {
   })
 })
 
-describe.each(ENGINES)('change lists, on %s', name => {
+describe.each(EMBEDDED)('change lists, on %s', name => {
   it('of a dropped snapshot count for the next one', async () => {
     const place = await newPlace(name)
     const { state, history } = await openStore(place.engine())
@@ -408,7 +408,7 @@ describe.each(ENGINES)('change lists, on %s', name => {
   })
 })
 
-describe.each(ENGINES)('a dropped snapshot, on %s', name => {
+describe.each(EMBEDDED)('a dropped snapshot, on %s', name => {
   /** Everything that reads a snapshot, by a view that was made before. */
   const READS: Record<string, (view: ReadableState, state: Persistence) => Promise<unknown>> = {
     get: view => view.get('k'),
@@ -620,7 +620,7 @@ describe.each(ENGINES)('a dropped snapshot, on %s', name => {
   })
 })
 
-describe.each(ENGINES)('the retention policy, on %s', name => {
+describe.each(EMBEDDED)('the retention policy, on %s', name => {
   const versions = async (state: Persistence): Promise<string[]> =>
     (await state.listSnapshots()).map(({ version }) => version)
 

@@ -1,0 +1,178 @@
+// @ts-check
+/**
+ * What a store on PostgreSQL costs, beside what the same driver does without varve. Both sides take turns on one server.
+ *
+ *     node postgres/figures.js [--quick] [--large 1000000] [--rounds 15]
+ */
+import { randomUUID } from 'node:crypto'
+import pg from 'pg'
+import { createPersistence } from 'varve'
+import { postgres } from 'varve/postgres'
+import { entriesOf, fill, keyOf, recordOf } from '../lib/filled-store.js'
+import { count, milliseconds, ratio } from '../lib/format.js'
+import { interleave, timed } from '../lib/interleave.js'
+import { readOptions } from '../lib/options.js'
+import { progress } from '../lib/progress.js'
+import { untilQuiet } from '../lib/quiet.js'
+import { goals, heading, table } from '../lib/report.js'
+import { median } from '../lib/statistics.js'
+import { withServer } from './server.js'
+
+/** @typedef {import('../lib/filled-store.js').Store} Store */
+
+const SINGLE_SETS = 50
+const GROUPED_SETS = 5_000
+const ROWS = 10_000
+const LOOKUPS = 500
+const CHANGES = 1_000
+const WARM_UP = 3
+
+const { numbers } = readOptions({
+  large: { full: 1_000_000, quick: 50_000 },
+  rounds: { full: 15, quick: 5 },
+})
+
+await withServer(async connectionString => {
+  const open = () => createPersistence({ engine: postgres({ connectionString, store: randomUUID() }) })
+  const client = new pg.Client({ connectionString })
+  await client.connect()
+  await client.query('CREATE TABLE bare (key text PRIMARY KEY, value jsonb NOT NULL)')
+  const large = await fill(await open(), numbers.large)
+  const small = await fill(await open(), 1_000)
+  // Without snapshots, as the table beside it: the same rows are written over and over.
+  const plain = await open()
+  await insert(client, 0)
+
+  heading(
+    'A store on PostgreSQL',
+    `${(await client.query('SHOW server_version')).rows[0].server_version} on the same machine, with the settings it comes with. Both sides take turns, ${numbers.rounds} rounds; medians.`,
+  )
+
+  const show = progress('rounds', WARM_UP + numbers.rounds)
+  const took = await interleave({
+    rounds: numbers.rounds,
+    warmUp: WARM_UP,
+    sides: {
+      single: round => perCall(SINGLE_SETS, i => small.set(keyOf(i), recordOf(i, round))),
+      grouped: async round => {
+        const sets = () =>
+          Promise.all(Array.from({ length: GROUPED_SETS }, (_, i) => small.set(keyOf(i), recordOf(i, round))))
+        return (await timed(sets)) / GROUPED_SETS
+      },
+      setMany: round => timed(() => plain.setMany(entriesOf(indices(ROWS), round))),
+      insert: round => timed(() => insert(client, round)),
+      get: () => perCall(LOOKUPS, i => large.get(keyOf(i))),
+      select: () => perCall(LOOKUPS, i => client.query('SELECT value FROM bare WHERE key = $1', [keyOf(i)])),
+      prepared: () =>
+        perCall(LOOKUPS, i =>
+          client.query({ name: 'get', text: 'SELECT value FROM bare WHERE key = $1', values: [keyOf(i)] }),
+        ),
+      smallSnapshot: round => snapshot(small, round),
+      largeSnapshot: round => snapshot(large, round),
+    },
+    onRound: show,
+  })
+  const versions = (await large.listSnapshots()).map(({ version }) => version)
+  const before = /** @type {`v${number}`} */ (versions.at(-1))
+  const comparing = []
+  const restoring = []
+  for (let round = 0; round < numbers.rounds; round++) {
+    await large.setMany(entriesOf(indices(CHANGES), 1_000 + round))
+    comparing.push(await timed(() => large.compareSnapshots(before, 'head')))
+    restoring.push(await timed(() => large.restoreSnapshot(before)))
+  }
+
+  const [single, grouped, setMany, bare, get, select, prepared] = [
+    median(took.single),
+    median(took.grouped),
+    median(took.setMany),
+    median(took.insert),
+    median(took.get),
+    median(took.select),
+    median(took.prepared),
+  ]
+  table(
+    ['what', 'time'],
+    [
+      ['set(), awaited one at a time', milliseconds(single)],
+      [`set(), ${count(GROUPED_SETS)} at a time, each`, milliseconds(grouped)],
+      [`setMany() of ${count(ROWS)}`, milliseconds(setMany)],
+      [`INSERT … ON CONFLICT of the same rows`, milliseconds(bare)],
+      [`get(), ${count(numbers.large)} keys`, milliseconds(get)],
+      [`SELECT by primary key, ${count(ROWS)} rows`, milliseconds(select)],
+      ['the same, prepared', milliseconds(prepared)],
+      ['createSnapshot(), 1,000 keys', milliseconds(median(took.smallSnapshot))],
+      [`createSnapshot(), ${count(numbers.large)} keys`, milliseconds(median(took.largeSnapshot))],
+      [
+        `compareSnapshots(), ${count(CHANGES)} changes in ${count(numbers.large)}`,
+        milliseconds(median(comparing)),
+      ],
+      ['restoreSnapshot() of the same', milliseconds(median(restoring))],
+    ],
+  )
+  const snapshots = median(took.largeSnapshot) / median(took.smallSnapshot)
+  goals([
+    goal('sets a second, grouped against awaited', single / grouped, 20, '≥'),
+    goal(`setMany() of ${count(ROWS)}, in rows a second of INSERT`, bare / setMany, 0.5, '≥'),
+    goal('get(), in calls a second of SELECT', select / get, 0.8, '≥'),
+    goal('get(), in calls a second of a prepared SELECT', prepared / get, 0.8, '≥'),
+    goal(`createSnapshot(), ${count(numbers.large)} keys against 1,000`, snapshots, 2, '≤'),
+  ])
+  await Promise.all([large.close(), small.close(), plain.close()])
+  await client.end()
+})
+
+/** @param {number} length */
+function indices(length) {
+  return Array.from({ length }, (_, i) => i)
+}
+
+/**
+ * The time of one call, of several that are awaited one after the other.
+ *
+ * @param {number} calls
+ * @param {(i: number) => Promise<unknown>} call
+ */
+async function perCall(calls, call) {
+  const time = await timed(async () => {
+    for (let i = 0; i < calls; i++) await call(i)
+  })
+  return time / calls
+}
+
+/**
+ * The rows of `setMany()` as one statement.
+ *
+ * @param {pg.Client} client
+ * @param {number} edition
+ */
+async function insert(client, edition) {
+  const entries = entriesOf(indices(ROWS), edition)
+  const places = entries.map((_, i) => `($${2 * i + 1}, $${2 * i + 2})`)
+  await client.query(
+    `INSERT INTO bare (key, value) VALUES ${places.join(', ')} ON CONFLICT (key) DO UPDATE SET value = excluded.value`,
+    entries.flatMap(([key, value]) => [key, JSON.stringify(value)]),
+  )
+}
+
+/**
+ * @param {Store} store
+ * @param {number} round
+ */
+async function snapshot(store, round) {
+  await store.set(keyOf(round), recordOf(round, round + 1))
+  const time = await timed(() => store.createSnapshot())
+  await untilQuiet()
+  return time
+}
+
+/**
+ * @param {string} what
+ * @param {number} figure
+ * @param {number} bound
+ * @param {'≥' | '≤'} sign
+ */
+function goal(what, figure, bound, sign) {
+  const met = sign === '≥' ? figure >= bound : figure <= bound
+  return { what, goal: `${sign} ${ratio(bound)}`, figure: ratio(figure), met }
+}

@@ -1,0 +1,83 @@
+import { EngineError } from '../../core/errors.ts'
+
+/** What a query of the driver is given. Results are taken as arrays of the text that the server sent. */
+export interface DriverQuery {
+  /** Names a prepared statement; left out for what takes no values. */
+  readonly name?: string
+  readonly text: string
+  readonly values?: unknown[]
+  readonly rowMode: 'array'
+  readonly types: { getTypeParser(): (text: string) => string }
+}
+
+/** What varve takes of a query's result. */
+export interface DriverResult {
+  readonly rows: unknown[]
+  readonly command: string
+}
+
+/** What varve uses of a client of `pg`. */
+export interface DriverClient {
+  /** Whether queries are sent without waiting for the answer of the one before. */
+  readonly pipeline?: boolean
+  query(query: never): Promise<unknown>
+  on(event: string, listener: (...args: unknown[]) => void): unknown
+  removeListener(event: string, listener: (...args: unknown[]) => void): unknown
+  /** Gives the client back to its pool; `true` closes it. */
+  release(destroy?: boolean): void
+}
+
+/**
+ * What varve uses of a pool of `pg`: `new pg.Pool(…)` is one. Its clients should be made with `pipeline: true`; else a
+ * call waits for the answer of the one before it, and takes several round trips instead of one.
+ */
+export interface PostgresPool {
+  connect(): Promise<DriverClient>
+}
+
+/** A pool that the engine made, and ends. */
+export interface OwnPool extends PostgresPool {
+  end(): Promise<void>
+  on(event: 'error', listener: (error: Error) => void): unknown
+}
+
+/** How a pool of the engine's own is made. */
+export interface OwnPoolOptions {
+  readonly connectionString: string
+  /** Connections at most. */
+  readonly max: number
+  /** How long to wait for a connection, in milliseconds. */
+  readonly timeout: number
+}
+
+/** How long a connection that nobody uses is kept, in milliseconds. */
+const IDLE_TIMEOUT = 10_000
+
+/** @throws {EngineError} if the driver is not installed. */
+export async function createPool({ connectionString, max, timeout }: OwnPoolOptions): Promise<OwnPool> {
+  const { Pool } = await loadDriver()
+  const pool = new Pool({
+    connectionString,
+    max,
+    pipeline: true,
+    keepAlive: true,
+    connectionTimeoutMillis: timeout,
+    idleTimeoutMillis: IDLE_TIMEOUT,
+    application_name: 'varve',
+  })
+  // A connection that breaks while nobody uses it has left the pool already.
+  pool.on('error', () => undefined)
+  return pool
+}
+
+async function loadDriver(): Promise<Pick<typeof import('pg'), 'Pool'>> {
+  try {
+    const driver = await import('pg')
+    return driver.default
+  } catch (cause) {
+    throw new EngineError(
+      'varve/postgres needs the package "pg", which is not installed. Install it: npm install pg.',
+      { cause },
+    )
+  }
+}

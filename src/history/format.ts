@@ -1,0 +1,70 @@
+import { DataIntegrityError, EngineError } from '../core/errors.ts'
+import type { Engine } from '../engine/engine.ts'
+
+/** Where a store says in which format it is. */
+export const FORMAT_KEY: Uint8Array = Buffer.from('format')
+/** The layout of the store. Raised when an older varve could no longer read it. */
+const FORMAT_VERSION = 1
+/** What stands in place of the version while a store is being copied to where it is. */
+const UNFINISHED_COPY = 'unfinished copy'
+
+/**
+ * Checks that a store is of a format that this varve reads, and makes it a new store where there is none.
+ *
+ * @throws {EngineError} with code `FORMAT_TOO_NEW` if a newer varve wrote it, and `COPY_UNFINISHED` if it is being copied.
+ */
+export async function checkFormat(engine: Engine): Promise<void> {
+  const stored = await engine.get('meta', FORMAT_KEY)
+  if (stored !== undefined) {
+    readFormat(stored)
+    return
+  }
+  // Decided under the write exclusion: two processes may create the store at once.
+  await engine.commit(async (view, batch) => {
+    const now = await view.get('meta', FORMAT_KEY)
+    if (now === undefined) batch.put('meta', FORMAT_KEY, encode(FORMAT_VERSION))
+    else readFormat(now)
+  })
+}
+
+/** @throws as {@link checkFormat}, unless it is the format of this varve. */
+export function readFormat(stored: Uint8Array): void {
+  const format = parse(stored)
+  if (format === FORMAT_VERSION) return
+  if (typeof format === 'number' && format > FORMAT_VERSION) {
+    throw new EngineError(
+      `The store has format ${format}, and this varve reads formats up to ${FORMAT_VERSION}. Upgrade varve to open it; it was left as it is.`,
+      { code: 'FORMAT_TOO_NEW' },
+    )
+  }
+  if (format === UNFINISHED_COPY) {
+    throw new EngineError(
+      'A store is being copied to here, or the copy was broken off. Call copyStore() again with the same target to go on.',
+      { code: 'COPY_UNFINISHED' },
+    )
+  }
+  throw new DataIntegrityError(`The store has an unknown format (${JSON.stringify(format)}): it is damaged.`)
+}
+
+/** What stands as the format of a target while it is copied to, with an id that tells copies apart. */
+export function copyMark(id: string): Uint8Array {
+  return encode(UNFINISHED_COPY, id)
+}
+
+export function isCopyMark(stored: Uint8Array | undefined): boolean {
+  return stored !== undefined && parse(stored) === UNFINISHED_COPY
+}
+
+function encode(format: number | string, copy?: string): Uint8Array {
+  return Buffer.from(JSON.stringify({ format, copy }))
+}
+
+function parse(stored: Uint8Array): unknown {
+  try {
+    return (JSON.parse(Buffer.from(stored).toString('utf8')) as { format?: unknown }).format
+  } catch (cause) {
+    throw new DataIntegrityError('The format record of the store cannot be read: the store is damaged.', {
+      cause,
+    })
+  }
+}
