@@ -235,7 +235,7 @@ async function catchUp(
   try {
     for await (const entries of readLog(view, since, through)) {
       const keys = entries.flatMap(entry => entry.changes.map(change => change.key))
-      const targets = await source.targets(view, keys, patch)
+      const targets = await targetsNow(engine, source, keys, patch)
       for (const [i, key] of keys.entries()) {
         const found = targets[i]
         if (found !== undefined) patch.add(key, found.target)
@@ -243,6 +243,21 @@ async function catchUp(
       if (patch.stage === undefined) await patch.relieve()
       else await patch.flush()
     }
+  } finally {
+    view.close()
+  }
+}
+
+/** In a view of its own: rows of the patch that were staged since the log was opened are to be found in it. */
+async function targetsNow(
+  engine: Engine,
+  source: BulkSource,
+  keys: readonly Uint8Array[],
+  patch: PatchBuffer,
+): ReturnType<BulkSource['targets']> {
+  const view = engine.read()
+  try {
+    return await source.targets(view, keys, patch)
   } finally {
     view.close()
   }

@@ -3,6 +3,7 @@ import { asBuffer, bytesEqual, fromByteString, toByteString } from '../core/byte
 import { DataIntegrityError } from '../core/errors.ts'
 import { counterAt, counterKey, counterTupleKey } from '../core/key.ts'
 import type { MaybePromise } from '../core/maybe-promise.ts'
+import { Turns } from '../core/turns.ts'
 import { MAX_VARINT_BYTES, VarintReader, writeSignedVarint, writeVarint } from '../core/varint.ts'
 import {
   type Batch,
@@ -286,12 +287,15 @@ async function visitLists(
   // The beginning of the log is asked for along with the lists, and read after them.
   const log = readLogAhead(view)
   log.catch(() => undefined)
+  const turns = new Turns()
   for await (const rows of rowsOf(view, range, window)) {
+    await turns.breathe()
     for (const [i, row] of rows.entries()) {
       if (window === undefined || mayHaveKeys(row, rows[i + 1], window)) readRow(row, inside)
     }
   }
   for await (const entries of await log) {
+    await turns.breathe()
     for (const { epoch, changes } of entries) {
       let bytes = 0
       for (const change of changes) bytes += change.bytes
@@ -358,6 +362,9 @@ export async function readChangedKeys(
   return { keys: sorted.slice(0, pageKeys), more, recordBytes: listed === 0 ? 0 : bytes / listed }
 }
 
+/** To count keys takes fewer passes, of more keys, than to read their records. */
+const COUNTED_PAGES = 8
+
 function firstKeyOf(row: Row): string {
   return toByteString(row.key.subarray(EPOCH_AND_RUN_BYTES))
 }
@@ -412,11 +419,12 @@ export async function summarizeChanges(
     while (epoch > (ranges[at] as EpochRange).through) at++
     if (epoch > (ranges[at] as EpochRange).after) (found[at] as { bytes: number }).bytes += bytes
   }
+  const counting = { ...limits, pageKeys: COUNTED_PAGES * limits.pageKeys }
   const summaries: ChangeSummary[] = []
   for (const [i, { lists, changes, bytes }] of found.entries()) {
     const { after, through } = ranges[i] as EpochRange
     const listed = { after: Math.max(after, from - 1), through }
-    summaries.push({ changes: lists > 1 ? await countKeys(view, listed, limits) : changes, bytes })
+    summaries.push({ changes: lists > 1 ? await countKeys(view, listed, counting) : changes, bytes })
   }
   return summaries
 }

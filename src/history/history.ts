@@ -1,6 +1,7 @@
 import { counterKey } from '../core/key.ts'
 import { type Logger, SILENT_LOGGER } from '../core/logger.ts'
 import { type MaybePromise, whenReady } from '../core/maybe-promise.ts'
+import { Turns } from '../core/turns.ts'
 import type { Batch, Engine, EngineStats, View } from '../engine/engine.ts'
 import { type BulkGoal, type BulkSource, type BulkSummary, bulkCommit, rollForward } from './bulk-commit.ts'
 import { type Committed, Committer, type ExclusiveResult, type Mutation } from './committer.ts'
@@ -266,18 +267,18 @@ export class History {
    * as not to pin what others have freed: at a snapshot that makes no difference (and if the snapshot was dropped
    * meanwhile, it ends with `SnapshotNotFoundError`); of the current state, later pages may then show later commits.
    *
-   * So that what was read need not stay in memory, a long iteration also moves on while that makes no difference: at a
-   * snapshot, or as long as nobody has committed. Should another process do so at that very moment, one that is
-   * `renewable` throws {@link ViewLostError}, and its caller begins again without; one that is only `consistent` keeps
-   * its view.
+   * So that what was read need not stay in memory, an iteration at a snapshot also moves on when it has read a lot, and so
+   * does one of the current state that is `renewable`, as long as nobody has committed. Should somebody do so at that very
+   * moment, it throws {@link ViewLostError}, and its caller begins again without.
    */
   async *records(
     moment: Moment,
     range: KeyRange,
     options: { readonly consistent?: boolean; readonly renewable?: boolean } = {},
   ): AsyncGenerator<readonly KeyedRecord[], void, undefined> {
-    const { consistent = false, renewable = !consistent } = options
+    const { consistent = false, renewable = moment !== 'head' } = options
     const relief = new MemoryRelief(this.engine)
+    const turns = new Turns()
     let rest: KeyRange | undefined = range
     let left = range.limit ?? Number.POSITIVE_INFINITY
     let seen: Head | undefined
@@ -306,6 +307,7 @@ export class History {
           rest = page.resumeAfter && resumed(range, page.resumeAfter)
           for (const { record } of records) bytes += this.#roomOf(record)
           if (records.length > 0) yield records
+          await turns.breathe()
         } while (
           rest !== undefined &&
           left > 0 &&

@@ -125,6 +125,9 @@ export class ReadCache implements CachedReads {
         return entries.map(entry => entry?.payload)
       }
     }
+    // To use what is there takes another round trip, to see that it is current: not for a few of many.
+    const there = entries.filter(entry => entry !== undefined).length
+    if (2 * there < keys.length) return this.#readManyThrough(keys, bytes)
     const before = this.#known.end
     return this.#history.view(async (view, head) => {
       const settled = head.pending === 0
@@ -216,7 +219,7 @@ export class ReadCache implements CachedReads {
     const view = this.#history.engine.read()
     try {
       // Both at once: a miss takes no longer than a read without the cache.
-      const [head, stored] = await Promise.all([this.#history.headIn(view), view.get('live', bytes)])
+      const [head, stored] = await bothInOrder(this.#history.headIn(view), view.get('live', bytes))
       if (head.pending !== 0) return await readAt(view, bytes, head.epoch)
       const payload = stored === undefined ? undefined : parseRecord(bytes, stored)
       if (head.sequence < before) await this.#beginLineage(view, head)
@@ -226,6 +229,29 @@ export class ReadCache implements CachedReads {
         await this.#follow(view, head, before)
       }
       return payload
+    } finally {
+      view.close()
+    }
+  }
+
+  /** {@link ReadCache.#readThrough} for keys of which few are in the cache. */
+  async #readManyThrough(
+    keys: readonly string[],
+    bytes: readonly Uint8Array[],
+  ): Promise<(Payload | undefined)[]> {
+    const before = this.#known.end
+    const view = this.#history.engine.read()
+    try {
+      const [head, stored] = await bothInOrder(this.#history.headIn(view), view.getMany('live', bytes))
+      this.#misses += keys.length
+      if (head.pending !== 0) return await readManyAt(view, bytes, head.epoch)
+      if (head.sequence < before) await this.#beginLineage(view, head)
+      return keys.map((key, i) => {
+        const found = stored[i]
+        const payload = found === undefined ? undefined : parseRecord(bytes[i] as Uint8Array, found)
+        this.#put(key, { lineage: this.#lineage, sequence: head.sequence, payload })
+        return payload
+      })
     } finally {
       view.close()
     }
@@ -380,4 +406,10 @@ async function markAt(view: View, sequence: number): Promise<string | undefined>
   if (sequence === 0) return undefined
   for await (const [entry] of readLog(view, sequence - 1, sequence)) return entry && markOf(entry)
   return undefined
+}
+
+/** Two answers that were asked for in this order. If both fail, the first says why: the other may only follow from it. */
+async function bothInOrder<A, B>(first: MaybePromise<A>, second: MaybePromise<B>): Promise<[A, B]> {
+  if (isPromiseLike(second)) second.then(undefined, () => undefined)
+  return [await first, await second]
 }

@@ -59,9 +59,10 @@ async function* differingRecords(
   from: Moment,
   to: Moment,
   range: Range | undefined,
+  consistent: boolean,
 ): AsyncGenerator<DifferingRecord, void, undefined> {
   const keyRange = toKeyRange(range)
-  const options = { wanted: inRange(keyRange), reverse: keyRange.reverse === true }
+  const options = { wanted: inRange(keyRange), reverse: keyRange.reverse === true, consistent }
   let left = keyRange.limit ?? Number.POSITIVE_INFINITY
   if (left === 0) return
   for await (const chunk of touchedRecords(history, from, to, options)) {
@@ -80,7 +81,7 @@ export async function* diff(
   to: Moment,
   range?: Range,
 ): AsyncGenerator<Difference, void, undefined> {
-  for await (const { key, before, after } of differingRecords(history, from, to, range)) {
+  for await (const { key, before, after } of differingRecords(history, from, to, range, false)) {
     if (before === undefined) yield { key, type: 'added', after: decode(after) }
     else if (after === undefined) yield { key, type: 'removed', before: decode(before) }
     else yield { key, type: 'changed', before: decode(before), after: decode(after) }
@@ -102,7 +103,7 @@ export async function compare(
   const changed: ChangedKey[] = []
   let bytes = 0
   let fullBytes = 0
-  for await (const { key, before, after } of differingRecords(history, from, to, undefined)) {
+  for await (const { key, before, after } of differingRecords(history, from, to, undefined, true)) {
     if (after === undefined) {
       removed.push(key)
       continue

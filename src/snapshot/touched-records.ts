@@ -1,4 +1,5 @@
 import { fromByteString } from '../core/bytes.ts'
+import { Turns } from '../core/turns.ts'
 import type { View } from '../engine/engine.ts'
 import { readChangedKeys } from '../history/change-list.ts'
 import { nameDamage } from '../history/damage.ts'
@@ -19,6 +20,8 @@ export interface TouchedOptions {
   readonly wanted?: (key: string) => boolean
   /** Descending key order: then all keys are gathered before the first is read. */
   readonly reverse?: boolean
+  /** One view to the end, so that the head is that of one moment. */
+  readonly consistent?: boolean
 }
 
 /** Keys whose records are in memory together: at most so many, and fewer where they are large. */
@@ -44,7 +47,8 @@ export async function* touchedRecords(
   to: Moment,
   options: TouchedOptions = {},
 ): AsyncGenerator<readonly TouchedRecord[], void, undefined> {
-  const views = new RecentView(history, from, to)
+  const views = new RecentView(history, from, to, options.consistent === true)
+  const turns = new Turns()
   const size = new ChunkSize()
   try {
     for await (const page of touchedKeys(history, views, options)) {
@@ -61,6 +65,7 @@ export async function* touchedRecords(
         ])
         size.learn(chunk.length, olds, news)
         yield chunk.map((key, i) => ({ key, before: olds[i], after: news[i] }))
+        await turns.breathe()
       }
     }
   } catch (error) {
@@ -74,17 +79,19 @@ export async function* touchedRecords(
 class RecentView {
   readonly #history: History
   readonly #moments: readonly [Moment, Moment]
+  readonly #kept: boolean
   #view: View | undefined
   #epochs: readonly [number, number] = [0, 0]
   #opened = 0
 
-  constructor(history: History, from: Moment, to: Moment) {
+  constructor(history: History, from: Moment, to: Moment, kept: boolean) {
+    this.#kept = kept
     this.#history = history
     this.#moments = [from, to]
   }
 
   async get(): Promise<{ readonly view: View; readonly epochs: readonly [number, number] }> {
-    if (performance.now() - this.#opened > this.#history.limits.viewAge) this.close()
+    if (!this.#kept && performance.now() - this.#opened > this.#history.limits.viewAge) this.close()
     if (this.#view === undefined) {
       const view = this.#history.engine.read()
       this.#view = view

@@ -30,8 +30,9 @@ async function exercise(options: PersistenceOptions): Promise<void> {
 describe.each(ENGINES)('the factory function, on %s', name => {
   it.each(['memory', 'persistent', 'tiered', 'none'] as const)('takes the cache %s', async cache => {
     const place = await newPlace(name)
-    await exercise({ engine: place.engine(), cache })
-    const state = await place.open({ cache })
+    const cachePath = join(await temporaryFolder(), 'cache')
+    await exercise({ engine: place.engine(), cache, cachePath })
+    const state = await place.open({ cache, cachePath })
     expect((await state.getMetrics()).cache.kind).toBe(cache)
   })
 
@@ -63,9 +64,10 @@ describe.each(ENGINES)('the factory function, on %s', name => {
 
   it('reads a store that was written with other options', async () => {
     const place = await newPlace(name)
+    const cachePath = join(await temporaryFolder(), 'cache')
     const combinations: PersistenceOptions[] = [
       { compression: false, delta: 'none' },
-      { compression: true, delta: 'binary', cache: 'tiered' },
+      { compression: true, delta: 'binary', cache: 'tiered', cachePath },
       { delta: 'dict', maxChainLength: 4 },
       { delta: 'compress', durability: 'power' },
       {},

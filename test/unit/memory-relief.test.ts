@@ -140,4 +140,27 @@ describe('an export that moves on to another view', () => {
     await persistence.close()
     await other.close()
   })
+
+  it('is not what an iteration does that nobody restarts: it shows one moment', async () => {
+    const shared = memory()
+    const other = await createPersistence({ engine: shared })
+    let n = 0
+    const trim = async (): Promise<void> => {
+      n++
+      await other.setMany({ 'key 000': n, 'key 199': n })
+    }
+    const persistence = await createPersistence({ engine: { ...shared, trim } })
+    await persistence.setMany(
+      Array.from({ length: KEYS }, (_, i): [string, unknown] => [
+        `key ${String(i).padStart(3, '0')}`,
+        { i, text },
+      ]),
+    )
+    await trim()
+    const seen = new Map<string, unknown>()
+    for await (const [key, value] of persistence.entries()) seen.set(key, value)
+    expect(seen.get('key 000')).toBe(seen.get('key 199'))
+    await persistence.close()
+    await other.close()
+  })
 })

@@ -1,7 +1,13 @@
+import { execFileSync } from 'node:child_process'
+import { open } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
 import { memory } from '../../src/engine/memory.ts'
 import { createPersistence } from '../../src/index.ts'
 import { openWithLimits } from '../support/open.ts'
+import { withSmallPages } from '../support/small-pages.ts'
+import { temporaryFolder } from '../support/stores.ts'
 
 const COUNT = 60
 const stateOf = (value: unknown): Record<string, unknown> =>
@@ -56,4 +62,29 @@ describe('a snapshot just taken', () => {
     }
     await state.close()
   })
+
+  // A named pipe, so that others write while the import is surely reading.
+  it.skipIf(process.platform === 'win32')(
+    'lose no key of an import that outgrows memory while it catches up with others',
+    async () => {
+      const file = join(await temporaryFolder(), 'state.json')
+      execFileSync('mkfifo', [file])
+      const engine = withSmallPages(memory(), 4)
+      const { persistence } = await openWithLimits(engine, { patchKeys: COUNT + 10, catchUpKeys: 10 })
+      const text = JSON.stringify({ data: stateOf('imported') })
+      const [pipe, importing] = [open(file, 'w'), persistence.importData(file)]
+      const writer = await pipe
+      await writer.write(text.slice(0, 100))
+      await delay(50)
+      for (let i = 0; i < 100; i++) await persistence.set(`other ${i}`, i)
+      // Otherwise the import would have them to delete, and be large already.
+      await persistence.clear()
+      await persistence.setMany(stateOf('written'))
+      await writer.write(text.slice(100))
+      await writer.close()
+      await importing
+      expect(await persistence.load()).toStrictEqual(stateOf('imported'))
+      await persistence.close()
+    },
+  )
 })

@@ -136,7 +136,7 @@ function createEnvironment(
   const tables = openTables(root)
   const idle: ReadTransaction[] = []
   let reading = 0
-  let onUnused: (() => void) | undefined
+  const onUnused: (() => void)[] = []
   let writerClosing: Promise<void> | undefined
   let closing: Promise<void> | undefined
 
@@ -196,7 +196,7 @@ function createEnvironment(
       // Closing has ended it already.
       if (closing !== undefined) return
       reading -= 1
-      if (reading === 0) onUnused?.()
+      if (reading === 0) for (const resolve of onUnused.splice(0)) resolve()
       if (idle.length === MAX_IDLE_TRANSACTIONS) return transaction.native.abort()
       resetTxn(transaction.native.address)
       idle.push(transaction)
@@ -218,9 +218,7 @@ function createEnvironment(
 
     async retire() {
       if (reading > 0) {
-        await new Promise<void>(resolve => {
-          onUnused = resolve
-        })
+        await new Promise<void>(resolve => onUnused.push(resolve))
       }
       await this.close()
     },

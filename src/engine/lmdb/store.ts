@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises'
 import { EngineError } from '../../core/errors.ts'
 import type { MaybePromise } from '../../core/maybe-promise.ts'
@@ -10,6 +11,7 @@ import { prepareFolder } from './data-file.ts'
 import { type Environment, openCurrentEnvironment, type StoreFolder } from './environment.ts'
 import { toEngineError } from './errors.ts'
 import {
+  generationFolder,
   listGenerations,
   readCurrentGeneration,
   removeGeneration,
@@ -139,8 +141,12 @@ async function openStore(folder: StoreFolder): Promise<LmdbStore> {
     const previous = environment
     if (previous.isRead()) return true
     if (previous.isClosed() || previous.fileBytes() <= MAX_RESIDENT_BYTES) return false
+    // A compaction, of another process, holds the lock for long: opening for writing would wait for it.
+    if (existsSync(generationFolder(path, previous.generation + 1))) return false
     await previous.closeWriter()
-    // Nobody can begin to read in between: all of this happens in one turn.
+    // Whoever has moved on meanwhile retires it.
+    if (environment !== previous) return false
+    // Nobody can begin to read from here on: the rest happens in one turn.
     const forget = (): void => void open.delete(previous)
     previous.retire().then(forget, forget)
     trustedUntil = 0
