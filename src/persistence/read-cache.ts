@@ -127,7 +127,7 @@ export class ReadCache implements CachedReads {
     }
     // To use what is there takes another round trip, to see that it is current: not for a few of many.
     const there = entries.filter(entry => entry !== undefined).length
-    if (2 * there < keys.length) return this.#readManyThrough(keys, bytes)
+    if (8 * there < keys.length) return this.#readManyThrough(keys, bytes)
     const before = this.#known.end
     return this.#history.view(async (view, head) => {
       const settled = head.pending === 0
