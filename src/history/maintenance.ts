@@ -28,7 +28,7 @@ const FEW_LOG_ENTRIES = 16
 /** Up to which epoch the change lists are packed. */
 const PACKED_LISTS_KEY = Buffer.from('packed-lists')
 /** Between two pieces of work while callers are writing, in milliseconds. */
-const PAUSE = 25
+const PAUSE = 100
 /** Rows that a step reads or writes, roughly, of tables that may be large. */
 const STEP_ROWS = 1000
 /** Keys whose versions are read at the same time, when they are looked through for freeing. */
@@ -50,6 +50,8 @@ export class Maintenance {
   readonly #relief: MemoryRelief
   #running: Promise<void> | undefined
   #again = false
+  /** What the committer counted when the background last gave way. */
+  #activity = 0
   /** Calls that wait for the work to be done: then there is no holding back. */
   #finishing = 0
   #endPause: () => void = () => undefined
@@ -113,14 +115,8 @@ export class Maintenance {
       this.#again = false
       try {
         // Callers' commits queue in between: a step is one commit, and a turn of the event loop follows.
-        let activity = this.#committer.activity
-        while (!this.#closed && (await this.#step())) {
-          // Nothing may pause once it is closed: the pause does not keep the process alive, which waits for the end.
-          const holdsBack = this.#committer.activity !== activity && this.#finishing === 0 && !this.#closed
-          if (!holdsBack) await nextTurn()
-          else await this.#pause()
-          activity = this.#committer.activity
-        }
+        this.#activity = this.#committer.activity
+        while (!this.#closed && (await this.#step())) await this.#giveWay()
       } catch (error) {
         if (error instanceof StoreClosedError) return
         this.#logger.warn(
@@ -130,6 +126,15 @@ export class Maintenance {
         return
       }
     }
+  }
+
+  /** After a commit: lets the event loop turn, and while callers are writing, lets them have it for some time. */
+  async #giveWay(): Promise<void> {
+    // Nothing may pause once it is closed: the pause does not keep the process alive, which waits for the end.
+    const holdsBack = this.#committer.activity !== this.#activity && this.#finishing === 0 && !this.#closed
+    if (!holdsBack) await nextTurn()
+    else await this.#pause()
+    this.#activity = this.#committer.activity
   }
 
   /** Holds back while callers are writing: few of their commits are to wait for one of the background's. */
@@ -269,7 +274,10 @@ export class Maintenance {
   }
 
   #pack(): Promise<boolean> {
-    return this.#packer.step(() => this.#closed)
+    return this.#packer.step(
+      () => this.#closed,
+      () => this.#giveWay(),
+    )
   }
 
   async #removeStages(): Promise<boolean> {

@@ -72,8 +72,8 @@ const MAX_GROUP_BYTES = 8 * 1024 * 1024
 /** Nor is a chain of several versions merged any more, if the newest of them is so large. */
 const LARGE_CHAIN_BYTES = 4 * 1024 * 1024
 /** A commit of the packer replaces rows of about so many bytes. */
-const COMMIT_BYTES = 512 * 1024
-const COMMIT_KEYS = 64
+const COMMIT_BYTES = 128 * 1024
+const COMMIT_KEYS = 16
 
 /** Progress is told after about so many rows. */
 const PROGRESS_ROWS = 100
@@ -131,8 +131,11 @@ export class Packer {
     this.#logger = logger
   }
 
-  /** Packs the keys of the epochs sealed since the last pass, once there are some. Returns whether it did. */
-  async step(isStopped: () => boolean): Promise<boolean> {
+  /**
+   * Packs the keys of the epochs sealed since the last pass, once there are some. Returns whether it did. `giveWay` is
+   * awaited after each commit.
+   */
+  async step(isStopped: () => boolean, giveWay: () => Promise<void>): Promise<boolean> {
     if (this.#options.strategy === 'none') return false
     const due = await this.#read(async (view, head) => {
       const stored = await view.get('meta', PACKED_KEY)
@@ -161,6 +164,7 @@ export class Packer {
             await this.#unlessDamaged(key, () => this.#pack(key, rows, pending, turns, false))
           }
         }
+        if (pending.takeCommitted()) await giveWay()
         await turns.breathe()
       }
       above = page.keys.at(-1) ?? above
@@ -388,6 +392,7 @@ class PendingCommit {
   readonly #committer: Committer
   readonly #strategy: PackStrategy
   #replacements: Replacement[] = []
+  #committed = false
   #bytes = 0
   /** What has been committed. */
   done: StrategyTotals = NO_TOTALS
@@ -403,9 +408,17 @@ class PendingCommit {
     if (this.#bytes >= COMMIT_BYTES || this.#replacements.length >= COMMIT_KEYS) await this.flush()
   }
 
+  /** Whether there was a commit since the last call. */
+  takeCommitted(): boolean {
+    const committed = this.#committed
+    this.#committed = false
+    return committed
+  }
+
   async flush(): Promise<void> {
     const replacements = this.#replacements
     if (replacements.length === 0) return
+    this.#committed = true
     this.#replacements = []
     this.#bytes = 0
     const added = await this.#committer.exclusive(async (view, batch) => {
