@@ -1,6 +1,7 @@
 import { asBuffer, EMPTY_BYTES } from '../core/bytes.ts'
 import { DataIntegrityError, InvalidArgumentError } from '../core/errors.ts'
 import { checkOptions, positiveInteger } from '../core/options.ts'
+import { partitionPoint } from '../core/partition-point.ts'
 import { VarintReader } from '../core/varint.ts'
 import {
   type ChainBounds,
@@ -415,14 +416,7 @@ function buildAllValues(body: Body, { bases }: Table): Uint8Array[] {
 
 /** The last index whose birth is at or below `birth`, or -1. */
 function floorIndex(births: readonly number[], birth: number): number {
-  let low = 0
-  let high = births.length
-  while (low < high) {
-    const middle = (low + high) >>> 1
-    if ((births[middle] as number) <= birth) low = middle + 1
-    else high = middle
-  }
-  return low - 1
+  return partitionPoint(births.length, i => (births[i] as number) <= birth) - 1
 }
 
 function valueAt(table: Table, index: number): number {

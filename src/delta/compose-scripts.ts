@@ -1,3 +1,4 @@
+import { partitionPoint } from '../core/partition-point.ts'
 import { VarintReader } from '../core/varint.ts'
 import type { Script } from './binary-body.ts'
 import { ByteWriter, unfoldSign } from './byte-writer.ts'
@@ -83,14 +84,8 @@ function* cut(
   start: number,
   end: number,
 ): Generator<Piece> {
-  let low = 0
-  let high = starts.length
-  while (low < high) {
-    const middle = (low + high) >>> 1
-    if ((starts[middle] as number) <= start) low = middle + 1
-    else high = middle
-  }
-  for (let i = low - 1, at = start; at < end; i++) {
+  const first = partitionPoint(starts.length, i => (starts[i] as number) <= start) - 1
+  for (let i = first, at = start; at < end; i++) {
     const piece = pieces[i] as Piece
     const skipped = at - (starts[i] as number)
     const length = Math.min(piece.length - skipped, end - at)

@@ -1,5 +1,6 @@
 import { InvalidArgumentError } from '../core/errors.ts'
 import { checkOptions, oneOf, positiveInteger } from '../core/options.ts'
+import { partitionPoint } from '../core/partition-point.ts'
 import { apply, calculate, type Delta } from './delta.ts'
 import { decodeState, type EncodedState, encodeState } from './state-codec.ts'
 import {
@@ -179,14 +180,9 @@ export class DeltaChain {
 
   /** The last segment that begins at or before a state: looked for by halves, as there may be many. */
   #segmentOf(index: number): Segment {
-    let low = 0
-    let high = this.#segments.length - 1
-    while (low < high) {
-      const middle = (low + high + 1) >>> 1
-      if ((this.#segments[middle] as Segment).first <= index) low = middle
-      else high = middle - 1
-    }
-    return this.#segments[low] as Segment
+    const segments = this.#segments
+    const after = partitionPoint(segments.length, i => (segments[i] as Segment).first <= index)
+    return segments[after - 1] as Segment
   }
 
   #encodedAt(index: number): EncodedState {

@@ -2,6 +2,7 @@ import { toByteString } from '../core/bytes.ts'
 import { ConflictError } from '../core/errors.ts'
 import { versionKey } from '../core/key.ts'
 import type { Batch, Engine, View } from '../engine/engine.ts'
+import { withView } from '../engine/with-view.ts'
 import { ADDED, appendLogEntry, CHANGED, type LoggedChange, REMOVED, readLog, TOUCHED } from './commit-log.ts'
 import type { Committer, OperationCounts as Counts, ExclusiveResult } from './committer.ts'
 import { Draft } from './draft.ts'
@@ -231,8 +232,7 @@ async function catchUp(
   since: number,
   through: number,
 ): Promise<void> {
-  const view = engine.read()
-  try {
+  await withView(engine, async view => {
     for await (const entries of readLog(view, since, through)) {
       const keys = entries.flatMap(entry => entry.changes.map(change => change.key))
       const targets = await targetsNow(engine, source, keys, patch)
@@ -243,24 +243,17 @@ async function catchUp(
       if (patch.stage === undefined) await patch.relieve()
       else await patch.flush()
     }
-  } finally {
-    view.close()
-  }
+  })
 }
 
 /** In a view of its own: rows of the patch that were staged since the log was opened are to be found in it. */
-async function targetsNow(
+function targetsNow(
   engine: Engine,
   source: BulkSource,
   keys: readonly Uint8Array[],
   patch: PatchBuffer,
 ): ReturnType<BulkSource['targets']> {
-  const view = engine.read()
-  try {
-    return await source.targets(view, keys, patch)
-  } finally {
-    view.close()
-  }
+  return withView(engine, view => source.targets(view, keys, patch))
 }
 
 async function commitPatch(
@@ -312,17 +305,12 @@ async function commitPatch(
 async function outcome(engine: Engine, committer: Committer, operation: number): Promise<Counts> {
   const own = committer.takeOutcome(operation)
   if (own !== undefined) return own
-  const view = engine.read()
-  try {
-    const { writer } = committer.ids
-    const finished = (await readFinished(view)).find(
-      commit => commit.writer === writer && commit.operation === operation,
-    )
-    // Not there: another process finished it, and so many more have ended since that nobody remembers it.
-    return finished === undefined ? { set: 0, deleted: 0, unchanged: 0 } : countsOf(finished)
-  } finally {
-    view.close()
-  }
+  const { writer } = committer.ids
+  const finished = (await withView(engine, readFinished)).find(
+    commit => commit.writer === writer && commit.operation === operation,
+  )
+  // Not there: another process finished it, and so many more have ended since that nobody remembers it.
+  return finished === undefined ? { set: 0, deleted: 0, unchanged: 0 } : countsOf(finished)
 }
 
 function countsOf({ set, deleted, size }: FinishedCommit): Counts {

@@ -1,4 +1,5 @@
 import { versionKey } from '../core/key.ts'
+import { partitionPoint } from '../core/partition-point.ts'
 import { encodeChain, removeFromChain } from '../delta/chain-record.ts'
 import type { Batch, Row, View } from '../engine/engine.ts'
 import { versionRows } from './reader.ts'
@@ -92,12 +93,6 @@ function reencode(row: Row, births: readonly number[]): Uint8Array | undefined {
 
 /** Whether a sorted list has a number in `[from, to)`. */
 function holdsAny(sorted: readonly number[], from: number, to: number): boolean {
-  let low = 0
-  let high = sorted.length
-  while (low < high) {
-    const middle = (low + high) >>> 1
-    if ((sorted[middle] as number) < from) low = middle + 1
-    else high = middle
-  }
-  return low < sorted.length && (sorted[low] as number) < to
+  const next = sorted[partitionPoint(sorted.length, i => (sorted[i] as number) < from)]
+  return next !== undefined && next < to
 }

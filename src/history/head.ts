@@ -1,5 +1,7 @@
 import { crc32 } from 'node:zlib'
 import { DataIntegrityError } from '../core/errors.ts'
+import type { Engine, View } from '../engine/engine.ts'
+import { withView } from '../engine/with-view.ts'
 
 /**
  * The one record that every commit reads and rewrites: where the store stands.
@@ -78,4 +80,9 @@ export function decodeHead(stored: Uint8Array | undefined): Head {
     logStart: bytes.readDoubleLE(48),
     pending: bytes.readDoubleLE(56),
   }
+}
+
+/** {@link withView}, with the head that the view shows. */
+export function withHead<T>(engine: Engine, read: (view: View, head: Head) => Promise<T>): Promise<T> {
+  return withView(engine, async view => read(view, decodeHead(await view.get('meta', HEAD_KEY))))
 }

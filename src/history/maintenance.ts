@@ -15,7 +15,7 @@ import {
 import { readLog, TOUCHED } from './commit-log.ts'
 import type { Committer, ExclusiveResult } from './committer.ts'
 import { freeVersions } from './free-versions.ts'
-import { decodeHead, HEAD_KEY, type Head } from './head.ts'
+import { type Head, withHead } from './head.ts'
 import type { HistoryLimits } from './limits.ts'
 import { MemoryRelief } from './memory-relief.ts'
 import type { Packer } from './packer.ts'
@@ -162,13 +162,8 @@ export class Maintenance {
     )
   }
 
-  async #read<T>(read: (view: View, head: Head) => Promise<T>): Promise<T> {
-    const view = this.#engine.read()
-    try {
-      return await read(view, decodeHead(await view.get('meta', HEAD_KEY)))
-    } finally {
-      view.close()
-    }
+  #read<T>(read: (view: View, head: Head) => Promise<T>): Promise<T> {
+    return withHead(this.#engine, read)
   }
 
   async #fold(): Promise<boolean> {

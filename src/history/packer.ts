@@ -22,7 +22,7 @@ import {
 import type { Engine, Row, View } from '../engine/engine.ts'
 import { readChangedKeys } from './change-list.ts'
 import type { Committer } from './committer.ts'
-import { decodeHead, HEAD_KEY, type Head } from './head.ts'
+import { type Head, withHead } from './head.ts'
 import type { HistoryLimits } from './limits.ts'
 import { versionRows } from './reader.ts'
 import { CHAIN, fromPayload, type ParsedRecord, parseRecord, TOMBSTONE } from './record.ts'
@@ -146,7 +146,7 @@ export class Packer {
       return sealed - packed >= this.#limits.packEpochs ? { after: packed, through: sealed } : undefined
     })
     if (due === undefined) return false
-    const pending = new PendingCommit(this.#committer, this.#options.strategy)
+    const pending = new PendingCommit(this.#committer, this.#options.strategy, giveWay)
     const started = performance.now()
     const turns = new Turns()
     let above = ''
@@ -164,7 +164,6 @@ export class Packer {
             await this.#unlessDamaged(key, () => this.#pack(key, rows, pending, turns, false))
           }
         }
-        if (pending.takeCommitted()) await giveWay()
         await turns.breathe()
       }
       above = page.keys.at(-1) ?? above
@@ -243,13 +242,8 @@ export class Packer {
     return stored === undefined ? {} : (JSON.parse(Buffer.from(stored).toString('utf8')) as PackTotals)
   }
 
-  async #read<T>(read: (view: View, head: Head) => Promise<T>): Promise<T> {
-    const view = this.#engine.read()
-    try {
-      return await read(view, decodeHead(await view.get('meta', HEAD_KEY)))
-    } finally {
-      view.close()
-    }
+  #read<T>(read: (view: View, head: Head) => Promise<T>): Promise<T> {
+    return withHead(this.#engine, read)
   }
 
   /** The newest rows of a key that are to be packed together, oldest first; none if it is not time yet. */
@@ -391,15 +385,17 @@ export class Packer {
 class PendingCommit {
   readonly #committer: Committer
   readonly #strategy: PackStrategy
+  /** Awaited after each commit. */
+  readonly #giveWay: (() => Promise<void>) | undefined
   #replacements: Replacement[] = []
-  #committed = false
   #bytes = 0
   /** What has been committed. */
   done: StrategyTotals = NO_TOTALS
 
-  constructor(committer: Committer, strategy: PackStrategy) {
+  constructor(committer: Committer, strategy: PackStrategy, giveWay?: () => Promise<void>) {
     this.#committer = committer
     this.#strategy = strategy
+    this.#giveWay = giveWay
   }
 
   async add(replacement: Replacement): Promise<void> {
@@ -408,17 +404,9 @@ class PendingCommit {
     if (this.#bytes >= COMMIT_BYTES || this.#replacements.length >= COMMIT_KEYS) await this.flush()
   }
 
-  /** Whether there was a commit since the last call. */
-  takeCommitted(): boolean {
-    const committed = this.#committed
-    this.#committed = false
-    return committed
-  }
-
   async flush(): Promise<void> {
     const replacements = this.#replacements
     if (replacements.length === 0) return
-    this.#committed = true
     this.#replacements = []
     this.#bytes = 0
     const added = await this.#committer.exclusive(async (view, batch) => {
@@ -450,6 +438,7 @@ class PendingCommit {
       return { value }
     })
     this.done = plus(this.done, added)
+    await this.#giveWay?.()
   }
 }
 

@@ -1,5 +1,6 @@
 import { compareBytes, toByteString } from '../core/bytes.ts'
 import type { Engine, View } from '../engine/engine.ts'
+import { withView } from '../engine/with-view.ts'
 import { BloomFilter } from './bloom-filter.ts'
 import type { Committer } from './committer.ts'
 import type { HistoryLimits } from './limits.ts'
@@ -124,19 +125,10 @@ export class PatchBuffer {
     if (stage === undefined || filter === undefined) return found
     const candidates = [...keys.keys()].filter(i => !found[i] && filter.mayHave(keys[i] as Uint8Array))
     if (candidates.length === 0) return found
-    const view = this.#engine.read()
-    try {
-      const staged = await findStaged(
-        view,
-        stage,
-        this.#runs,
-        candidates.map(i => keys[i] as Uint8Array),
-      )
-      for (const [j, i] of candidates.entries()) found[i] = staged[j] !== undefined
-      return found
-    } finally {
-      view.close()
-    }
+    const wanted = candidates.map(i => keys[i] as Uint8Array)
+    const staged = await withView(this.#engine, view => findStaged(view, stage, this.#runs, wanted))
+    for (const [j, i] of candidates.entries()) found[i] = staged[j] !== undefined
+    return found
   }
 
   /**
@@ -147,9 +139,8 @@ export class PatchBuffer {
     const rows = new Set(this.#rows.keys())
     if (this.#stage === undefined) return async keys => keys.map(key => rows.has(toByteString(key)))
     const reader = new StageReader(this.#stage, this.#runs, undefined)
-    return async keys => {
-      const view = this.#engine.read()
-      try {
+    return keys =>
+      withView(this.#engine, async view => {
         const found: boolean[] = []
         for (const bytes of keys) {
           const key = toByteString(bytes)
@@ -162,10 +153,7 @@ export class PatchBuffer {
           found.push(staged === key || rows.has(key))
         }
         return found
-      } finally {
-        view.close()
-      }
-    }
+      })
   }
 
   /** The target of a key that is in memory or staged, in a given view. `undefined` where the patch has none. */

@@ -1,4 +1,5 @@
 import { fromByteString, toByteString } from '../core/bytes.ts'
+import { partitionPoint } from '../core/partition-point.ts'
 import type { View } from '../engine/engine.ts'
 import { readStaged, type StagedRow, type StageId, scanRun } from './stage.ts'
 
@@ -91,23 +92,13 @@ export class StageReader {
     const latest = new Map<string, number>()
     for (const [number, run] of this.#runs.entries()) {
       const { keys } = run
-      const split = bound === undefined ? keys.length : upperBound(keys, bound)
+      const limit = bound
+      const split =
+        limit === undefined ? keys.length : partitionPoint(keys.length, i => (keys[i] as string) <= limit)
       for (let i = 0; i < split; i++) latest.set(keys[i] as string, number)
       run.keys = keys.slice(split)
     }
     this.#merged = [...latest].sort(([a], [b]) => (a < b ? -1 : 1))
     this.#next = 0
   }
-}
-
-/** How many of some sorted strings are not above a bound. */
-function upperBound(sorted: readonly string[], bound: string): number {
-  let low = 0
-  let high = sorted.length
-  while (low < high) {
-    const middle = (low + high) >>> 1
-    if ((sorted[middle] as string) <= bound) low = middle + 1
-    else high = middle
-  }
-  return low
 }
