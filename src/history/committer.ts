@@ -69,6 +69,8 @@ export interface CommitterOptions {
   readonly rollForward: () => Promise<void>
   /** Called with the new head after each commit that changed it. */
   readonly onCommit: (head: Head) => void
+  /** Called with the head that a commit met and left as it was: whoever made it has seen that moment. */
+  readonly onUnchanged: (head: Head) => void
 }
 
 const PENDING = Symbol('pending')
@@ -221,13 +223,15 @@ export class Committer {
     build: (view: View, batch: Batch, head: Head, early: R) => MaybePromise<ExclusiveResult<T>>,
     { early, evenIfPending }: ExclusiveOptions<R>,
   ): Promise<T> {
-    const { engine, flush, rollForward, onCommit } = this.#options
+    const { engine, flush, rollForward, onCommit, onUnchanged } = this.#options
     for (;;) {
+      let met: Head | undefined
       let committed: Head | undefined
       const value = await engine.commit<T | typeof PENDING>(
         (view, batch) =>
           whenBoth(view.get('meta', HEAD_KEY), early?.(view) as MaybePromise<R>, (stored, read) => {
             const head = decodeHead(stored)
+            met = head
             committed = undefined
             if (head.pending !== 0 && evenIfPending !== true) return PENDING
             return whenReady(build(view, batch, head, read), result => {
@@ -242,6 +246,7 @@ export class Committer {
       )
       if (value !== PENDING) {
         if (committed !== undefined) onCommit(committed)
+        else if (met !== undefined) onUnchanged(met)
         return value as T
       }
       await rollForward()

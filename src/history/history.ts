@@ -3,6 +3,7 @@ import { type Logger, SILENT_LOGGER } from '../core/logger.ts'
 import { type MaybePromise, whenReady } from '../core/maybe-promise.ts'
 import { Turns } from '../core/turns.ts'
 import type { Batch, Engine, EngineStats, View } from '../engine/engine.ts'
+import { withView } from '../engine/with-view.ts'
 import { type BulkGoal, type BulkSource, type BulkSummary, bulkCommit, rollForward } from './bulk-commit.ts'
 import { type Committed, Committer, type ExclusiveResult, type Mutation } from './committer.ts'
 import { nameDamage } from './damage.ts'
@@ -127,6 +128,7 @@ export class History {
       limits: this.limits,
       rollForward: () => rollForward(this.engine, this.#committer, this.limits),
       onCommit: head => this.#committed(head),
+      onUnchanged: head => this.#seen(head),
     })
     const packing = { strategy: 'binary' as const, maxChainLength: DEFAULT_CHAIN_LENGTH, ...options.packing }
     const logger = options.logger ?? SILENT_LOGGER
@@ -169,9 +171,13 @@ export class History {
 
   #decodeHead(stored: Uint8Array | undefined): Head {
     const head = decodeHead(stored)
+    this.#seen(head)
+    return head
+  }
+
+  #seen(head: Head): void {
     if (head.epoch > this.#knownEpoch) this.#knownEpoch = head.epoch
     if (head.sequence > this.#seenSequence) this.#seenSequence = head.sequence
-    return head
   }
 
   #committed(head: Head): void {
@@ -196,15 +202,14 @@ export class History {
     return this.#withView(async view => read(view, await this.headIn(view)))
   }
 
-  async #withView<T>(read: (view: View) => MaybePromise<T>): Promise<T> {
-    const view = this.engine.read()
-    try {
-      return await read(view)
-    } catch (error) {
-      throw await nameDamage(view, error)
-    } finally {
-      view.close()
-    }
+  #withView<T>(read: (view: View) => MaybePromise<T>): Promise<T> {
+    return withView(this.engine, async view => {
+      try {
+        return await read(view)
+      } catch (error) {
+        throw await nameDamage(view, error)
+      }
+    })
   }
 
   /** The head in a view that the caller holds. */

@@ -52,6 +52,28 @@ describe('a store behind a cache', () => {
     expect((await store.getMetrics()).cache).toMatchObject({ hits: 3, misses: 4 })
   })
 
+  it.each(['set', 'delete', 'save', 'transaction'] as const)(
+    'has seen what another host wrote where %s changes nothing, in bounded mode',
+    async call => {
+      const engine = await sharedEngine()
+      const [other, store] = [
+        await open({ engine: remoteEngine(engine), cache: 'none' }),
+        await open({ engine: remoteEngine(engine), cacheMode: 'bounded' }),
+      ]
+      const isDelete = call === 'delete'
+      await other.set('before', 1)
+      if (isDelete) await other.set('a', 'there')
+      await store.get('a')
+      if (isDelete) await other.delete('a')
+      else await other.set('a', 'there')
+      if (call === 'set') await store.set('a', 'there')
+      if (call === 'delete') expect(await store.delete('a')).toBe(false)
+      if (call === 'save') await store.save({ a: 'there', before: 1 })
+      if (call === 'transaction') await store.transaction(t => t.set('a', 'there'))
+      expect(await store.get('a')).toBe(isDelete ? undefined : 'there')
+    },
+  )
+
   it('never goes backwards in bounded mode, and sees others soon', async () => {
     const engine = await sharedEngine()
     const [writer, reader] = [
