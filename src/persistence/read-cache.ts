@@ -6,6 +6,8 @@ import { decodeKey } from '../core/key.ts'
 import type { Logger } from '../core/logger.ts'
 import { isPromiseLike, type MaybePromise } from '../core/maybe-promise.ts'
 import type { View } from '../engine/engine.ts'
+import { readAgainIfLost } from '../engine/view-lost.ts'
+import { withView } from '../engine/with-view.ts'
 import { type LogEntry, readLog } from '../history/commit-log.ts'
 import type { Head } from '../history/head.ts'
 import type { History } from '../history/history.ts'
@@ -214,10 +216,9 @@ export class ReadCache implements CachedReads {
     void this.#guard(() => this.#cache.set(key, encodeCachedRecord(entry)))
   }
 
-  async #readThrough(key: string, bytes: Uint8Array): Promise<Payload | undefined> {
+  #readThrough(key: string, bytes: Uint8Array): Promise<Payload | undefined> {
     const before = this.#known.end
-    const view = this.#history.engine.read()
-    try {
+    return this.#withView(async view => {
       // Both at once: a miss takes no longer than a read without the cache.
       const [head, stored] = await bothInOrder(this.#history.headIn(view), view.get('live', bytes))
       if (head.pending !== 0) return await readAt(view, bytes, head.epoch)
@@ -229,19 +230,13 @@ export class ReadCache implements CachedReads {
         await this.#follow(view, head, before)
       }
       return payload
-    } finally {
-      view.close()
-    }
+    })
   }
 
   /** {@link ReadCache.#readThrough} for keys of which few are in the cache. */
-  async #readManyThrough(
-    keys: readonly string[],
-    bytes: readonly Uint8Array[],
-  ): Promise<(Payload | undefined)[]> {
+  #readManyThrough(keys: readonly string[], bytes: readonly Uint8Array[]): Promise<(Payload | undefined)[]> {
     const before = this.#known.end
-    const view = this.#history.engine.read()
-    try {
+    return this.#withView(async view => {
       const [head, stored] = await bothInOrder(this.#history.headIn(view), view.getMany('live', bytes))
       this.#misses += keys.length
       if (head.pending !== 0) return await readManyAt(view, bytes, head.epoch)
@@ -252,9 +247,11 @@ export class ReadCache implements CachedReads {
         this.#put(key, { lineage: this.#lineage, sequence: head.sequence, payload })
         return payload
       })
-    } finally {
-      view.close()
-    }
+    })
+  }
+
+  #withView<T>(read: (view: View) => Promise<T>): Promise<T> {
+    return readAgainIfLost(() => withView(this.#history.engine, read))
   }
 
   // ---- what is known of the log

@@ -2,6 +2,7 @@ import type { ByteMeter } from '../core/byte-meter.ts'
 import { decodeKey, encodeKey } from '../core/key.ts'
 import { type MaybePromise, whenReady } from '../core/maybe-promise.ts'
 import { invalidOption } from '../core/options.ts'
+import { readAgainIfLost } from '../engine/view-lost.ts'
 import type { History, Moment } from '../history/history.ts'
 import type { KeyedRecord } from '../history/reader.ts'
 import { decodePayload, type Payload } from '../history/record.ts'
@@ -152,7 +153,11 @@ export class StateReader<S = Record<string, unknown>> implements ReadableState<S
     return size
   }
 
-  async load(meter?: ByteMeter): Promise<S> {
+  load(meter?: ByteMeter): Promise<S> {
+    return readAgainIfLost(() => this.#load(meter))
+  }
+
+  async #load(meter: ByteMeter | undefined): Promise<S> {
     const state: Record<string, unknown> = {}
     for await (const page of this.#history.records(this.#moment(), {}, { consistent: true })) {
       for (const { key, record } of page) {
