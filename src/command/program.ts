@@ -33,7 +33,8 @@ Versions are written as
 
 const GENERAL_HELP = `${VERSION_HELP}
 
-The store is the folder that --store names, or the variable VARVE_STORE, or ./.varve.
+The store is the folder that --store names, or the variable VARVE_STORE, or ./.varve. A name such as
+postgres://user@host/database?store=settings&schema=app is a store on a server; PGPASSWORD may hold the password.
 
 Exit codes: 0 done; 1 the answer is no (the key is not there); 2 the command line or a value is wrong; 3 there is no
 store, or it cannot be used; 4 there is no such version; 5 stored data is damaged; 6 a file cannot be read or written;
@@ -53,7 +54,7 @@ export function buildProgram({ output, stderr }: ProgramOutput, runner: Runner):
   const program = new Command('varve')
   program
     .description('A key-value state with snapshots: read it, change it, compare it with its past, go back.')
-    .option('--store <place>', 'the folder of the store')
+    .option('--store <place>', 'the folder of the store, or postgres://…')
     .option('--json', 'write the result as JSON')
     .option('--debug', 'show where an error comes from')
     .version(packageVersion(), '--version', 'write the version of varve')
@@ -293,7 +294,7 @@ export function buildProgram({ output, stderr }: ProgramOutput, runner: Runner):
 
   declare(
     'copy <from> <to>',
-    'copy all snapshots and the current state of a store to a new one',
+    'copy a store to a new place, with all its snapshots; called again, go on where it was broken off',
     ['varve copy ./.varve /backup/store'],
     commands => commands.copy,
   )

@@ -4,7 +4,7 @@ import type { Persistence } from '../persistence/persistence.ts'
 import type { RetentionPolicy } from '../snapshot/retention.ts'
 import type { Output, OutputStream } from './output.ts'
 import { type Progress, progressBar } from './progress-bar.ts'
-import { storeOptions } from './store-place.ts'
+import { engineAt } from './store-place.ts'
 import { styleFor } from './style.ts'
 
 /** The process that a command runs in, or what a test puts in its place. */
@@ -51,9 +51,8 @@ export class Session {
     options: OpenOptions = {},
     place: string = this.place,
   ): Promise<T> {
-    const where = await storeOptions(place, this.host.cwd, options.create === true)
     const store = await createPersistence({
-      ...where,
+      engine: await engineAt(place, this.host.cwd, options.create === true),
       ...(options.retention !== undefined && { retention: options.retention }),
     })
     try {

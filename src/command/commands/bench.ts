@@ -1,10 +1,9 @@
-import { mkdtemp, rm } from 'node:fs/promises'
-import { dirname, join, resolve } from 'node:path'
 import { createHistogram, type RecordableHistogram } from 'node:perf_hooks'
 import { createPersistence } from '../../persistence/create-persistence.ts'
 import type { Persistence } from '../../persistence/persistence.ts'
 import { humanCount, humanDuration } from '../human-units.ts'
 import type { Session } from '../session.ts'
+import { withScratchStore } from '../store-place.ts'
 import { writeTable } from '../table.ts'
 
 /** What a kind of call was measured at. */
@@ -26,7 +25,7 @@ const TOGETHER = 100
 const NANOSECONDS = 1e6
 
 /**
- * `varve bench`: how fast this store answers here, and how fast a new one beside it, on the same disk, takes writes.
+ * `varve bench`: how fast this store answers here, and how fast a new one beside it, on the same disk or server, takes writes.
  * The store itself is only read.
  */
 export async function bench(
@@ -43,17 +42,14 @@ export async function bench(
     if (entries.length === 0) entries = [EXAMPLE]
     measurements.push(...(await measureReads(store, entries, measure)))
   })
-  const folder = await mkdtemp(join(dirname(resolve(host.cwd, place)), '.varve-bench-'))
-  try {
-    const scratch = await createPersistence({ basePath: folder })
+  await withScratchStore(place, host.cwd, async engine => {
+    const scratch = await createPersistence({ engine })
     try {
       measurements.push(...(await measureWrites(scratch, entries, measure)))
     } finally {
       await scratch.close()
     }
-  } finally {
-    await rm(folder, { recursive: true, force: true })
-  }
+  })
   await session.result({ measurements }, () =>
     writeTable(
       output,
