@@ -347,6 +347,11 @@ export class History {
     return this.#committer.mutate(mutation)
   }
 
+  /** Sets a key, in a commit shared with others. Calls `settled` once it is made, or with the error that it failed with. */
+  put(key: Uint8Array, payload: Payload, settled: (error?: unknown) => void): void {
+    this.#committer.put(key, payload, settled)
+  }
+
   /** A commit of its own, for what is not a change of keys. */
   exclusive<T>(
     build: (view: View, batch: Batch, head: Head) => MaybePromise<ExclusiveResult<T>>,
