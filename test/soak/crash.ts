@@ -17,14 +17,13 @@ const { values } = parseArgs({
     rounds: { type: 'string', default: '20' },
     /** Stop after so many minutes. */
     minutes: { type: 'string', default: '60' },
+    /** How many stores are written to at a time. */
+    'at-once': { type: 'string', default: '1' },
   },
 })
-const [kills, firstSeed, rounds, minutes] = [values.kills, values.seed, values.rounds, values.minutes].map(
-  Number,
-) as [number, number, number, number]
-if (![kills, firstSeed, rounds, minutes].every(number => Number.isFinite(number) && number >= 0)) {
-  throw new TypeError('--kills, --seed, --rounds and --minutes take numbers.')
-}
+const numbers = [values.kills, values.seed, values.rounds, values.minutes, values['at-once']].map(Number)
+if (!numbers.every(number => number >= 0)) throw new TypeError('All options take numbers.')
+const [kills, firstSeed, rounds, minutes, atOnce] = numbers as [number, number, number, number, number]
 
 const folder = await mkdtemp(join(tmpdir(), 'varve-crash-'))
 const tally = newTally()
@@ -33,10 +32,17 @@ let seed = firstSeed
 try {
   const program = await bundleProgram(new URL('./writer.ts', import.meta.url))
   const files = await writeImportFiles(join(folder, 'files'))
-  for (; tally.kills < kills && performance.now() - begun < minutes * 60_000; seed++) {
-    await crashStore({ seed, rounds, folder: join(folder, `seed-${seed}`), program, files }, tally)
-    if ((seed - firstSeed) % 10 === 9) console.log(`seed ${seed}: ${tally.kills} kills, ${seconds()} s`)
+  const lane = async (): Promise<void> => {
+    while (tally.kills < kills && performance.now() - begun < minutes * 60_000) {
+      const chosen = seed++
+      await crashStore(
+        { seed: chosen, rounds, folder: join(folder, `seed-${chosen}`), program, files },
+        tally,
+      )
+      if ((chosen - firstSeed) % 10 === 9) console.log(`seed ${chosen}: ${tally.kills} kills, ${seconds()} s`)
+    }
   }
+  await Promise.all(Array.from({ length: atOnce }, lane))
   await rm(folder, { recursive: true })
 } catch (error) {
   // The store that failed stays where it is.
