@@ -11,8 +11,9 @@ export async function openWithLimits(
   engine: Engine,
   limits: Partial<HistoryLimits>,
   packing: Partial<PackerOptions> = {},
+  { flush = false } = {},
 ): Promise<{ persistence: Persistence; history: History }> {
-  const history = await History.open(engine, { limits, packing })
+  const history = await History.open(engine, { limits, packing, flush })
   const persistence = new Persistence({
     history,
     compression: true,
