@@ -1,9 +1,10 @@
 import { SILENT_LOGGER } from '../../src/core/logger.ts'
+import type { MaybePromise } from '../../src/core/maybe-promise.ts'
 import type { Engine } from '../../src/engine/engine.ts'
 import { History } from '../../src/history/history.ts'
 import type { HistoryLimits } from '../../src/history/limits.ts'
 import type { PackerOptions } from '../../src/history/packer.ts'
-import { uncachedReads } from '../../src/persistence/cached-reads.ts'
+import { type CachedReads, uncachedReads } from '../../src/persistence/cached-reads.ts'
 import { Persistence } from '../../src/persistence/persistence.ts'
 
 /** A store whose limits are so low that a few keys reach what otherwise takes many. */
@@ -11,12 +12,13 @@ export async function openWithLimits(
   engine: Engine,
   limits: Partial<HistoryLimits>,
   packing: Partial<PackerOptions> = {},
+  openReads: (history: History) => MaybePromise<CachedReads> = uncachedReads,
 ): Promise<{ persistence: Persistence; history: History }> {
   const history = await History.open(engine, { limits, packing })
   const persistence = new Persistence({
     history,
     compression: true,
-    reads: uncachedReads(history),
+    reads: await openReads(history),
     delta: 'auto',
     logger: SILENT_LOGGER,
     autoSnapshotInterval: undefined,
