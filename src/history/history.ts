@@ -220,7 +220,10 @@ export class History {
   /** The epoch of a moment in a view that the caller holds. @throws {SnapshotNotFoundError} */
   epochIn(view: View, moment: Moment): MaybePromise<number> {
     if (moment === 'head') return whenReady(this.headIn(view), head => head.epoch)
-    return whenReady(requireSnapshot(view, moment), snapshot => snapshot.epoch)
+    return whenReady(requireSnapshot(view, moment), ({ epoch }) => {
+      // Whoever reads a snapshot has seen the state that it seals.
+      return epoch < this.#knownEpoch ? epoch : whenReady(this.headIn(view), () => epoch)
+    })
   }
 
   /** Where the log that readers can see ends, and the epoch they see: a commit that is pending is not visible yet. */
