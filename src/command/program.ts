@@ -259,7 +259,17 @@ export function buildProgram({ output, stderr }: ProgramOutput, runner: Runner):
     ).option('--dry-run', 'only say which'),
   )
 
-  declare('verify', 'check every record of the store', ['varve verify'], commands => commands.verify)
+  declare(
+    'verify',
+    'check every record of the store; with --repair, save what is whole of a damaged one to a new store',
+    ['varve verify', 'varve verify --repair --into ./repaired'],
+    commands => commands.verify,
+  )
+    .option('--repair', 'make a new store of all that is whole; the damaged one is only read')
+    .option(
+      '--into <store>',
+      'where to make it; by default beside the store, with "-repaired" after its name',
+    )
 
   declare(
     'compact',

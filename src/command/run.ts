@@ -3,6 +3,7 @@ import { PersistenceError } from '../core/errors.ts'
 import { EXIT, type ExitCode, exitCodeOf, SIGNAL_EXIT } from './exit-code.ts'
 import { BROKEN_PIPE, Output } from './output.ts'
 import { buildProgram } from './program.ts'
+import { safeJson } from './safe-text.ts'
 import type { Host } from './session.ts'
 import { storePlace } from './store-place.ts'
 import { styleFor } from './style.ts'
@@ -68,7 +69,7 @@ function report(error: unknown, host: Host, { json, debug }: GlobalOptions): Exi
   if (json === true) {
     host.stderr.write(`${JSON.stringify({ error: { code, message, exitCode } })}\n`)
   } else {
-    const line = message.replaceAll(/\s*\n\s*/g, ' ')
+    const line = safeJson(message.replaceAll(/\s*\n\s*/g, ' '))
     const hint = code === 'INTERNAL' && debug !== true ? ' (--debug shows where)' : ''
     host.stderr.write(`${styleFor(host.stderr, host.env).red('varve:')} ${line}${hint}\n`)
   }
