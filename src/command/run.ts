@@ -67,13 +67,13 @@ function report(error: unknown, host: Host, { json, debug }: GlobalOptions): Exi
   const message = error instanceof Error ? error.message : String(error)
   const code = error instanceof PersistenceError ? error.code : 'INTERNAL'
   if (json === true) {
-    host.stderr.write(`${JSON.stringify({ error: { code, message, exitCode } })}\n`)
+    host.stderr.write(`${safeJson(JSON.stringify({ error: { code, message, exitCode } }))}\n`)
   } else {
     const line = safeJson(message.replaceAll(/\s*\n\s*/g, ' '))
     const hint = code === 'INTERNAL' && debug !== true ? ' (--debug shows where)' : ''
     host.stderr.write(`${styleFor(host.stderr, host.env).red('varve:')} ${line}${hint}\n`)
   }
-  if (debug === true) host.stderr.write(`${stackOf(error)}\n`)
+  if (debug === true) host.stderr.write(`${safeJson(stackOf(error))}\n`)
   return exitCode
 }
 

@@ -175,17 +175,30 @@ export function readChangeRow(row: Row, visitor: ListVisitor): void {
   }
   const content = bytes.subarray(1, end)
   if (bytes[0] !== PACKED) {
-    readList(new VarintReader(bytes[0] === DEFLATED ? inflateRawSync(content) : content), epoch, visitor)
+    readList(new VarintReader(bytes[0] === DEFLATED ? inflate(content, epoch) : content), epoch, visitor)
     return
   }
   const header = new VarintReader(content)
   header.next()
-  const reader = new VarintReader(inflateRawSync(content.subarray(header.offset)))
+  const reader = new VarintReader(inflate(content.subarray(header.offset), epoch))
   for (let at = epoch; !reader.done; ) {
     at += reader.next()
     readList(reader, at, visitor)
   }
 }
+
+function inflate(content: Uint8Array, epoch: number): Buffer {
+  try {
+    return inflateRawSync(content, { maxOutputLength: MAX_LIST_BYTES })
+  } catch (cause) {
+    throw new DataIntegrityError(`A change list of epoch ${epoch} cannot be inflated; it is damaged.`, {
+      cause,
+    })
+  }
+}
+
+/** No row is longer by far, inflated: what a damaged one says takes no more memory. */
+const MAX_LIST_BYTES = 2 ** 28
 
 /** The last epoch whose list a row may hold. */
 export function lastEpochOf(row: Row): number {
