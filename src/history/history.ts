@@ -32,7 +32,7 @@ import {
   snapshotNotFound,
 } from './snapshot-table.ts'
 import { readPending } from './stage.ts'
-import { type Verification, type VerifyOptions, verify } from './verify.ts'
+import { type Verification, type VerifyOptions, verifyEngine } from './verify.ts'
 
 /** How a history is opened. */
 export interface HistoryOptions {
@@ -469,7 +469,7 @@ export class History {
 
   /** Looks at every record of the store. */
   verify(options?: VerifyOptions): Promise<Verification> {
-    return this.view(view => verify(view, options))
+    return verifyEngine(this.engine, options)
   }
 
   stats(): Promise<EngineStats> {

@@ -9,7 +9,7 @@ import type { EngineStats } from '../engine/engine.ts'
 import type { CompactOptions, CompactSummary, History } from '../history/history.ts'
 import type { PackTotals } from '../history/packer.ts'
 import { decodePayload, type Payload, payloadsEqual, toPayload } from '../history/record.ts'
-import type { Verification, VerifyOptions } from '../history/verify.ts'
+import { checkVerifyOptions, type Verification, type VerifyOptions } from '../history/verify.ts'
 import type { Difference, SnapshotComparison } from '../snapshot/compare.ts'
 import type { ExportSnapshotOptions } from '../snapshot/export-snapshot.ts'
 import type { Range } from '../snapshot/key-range.ts'
@@ -496,11 +496,7 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
 
   /** Looks at every record: its checksum, that its value decodes, that the tables fit each other. */
   verify(options: VerifyOptions = {}): Promise<Verification> {
-    return this.#run('verify', async () =>
-      this.#history.verify(
-        checkOptions<VerifyOptions>(options, { signal: abortSignal, onProgress: callback }, 'verify()'),
-      ),
-    )
+    return this.#run('verify', async () => this.#history.verify(checkVerifyOptions(options)))
   }
 
   /**
