@@ -35,7 +35,7 @@ function someEntries(random: Random, count: number, round: number): [string, unk
 
 function someValue(random: Random, round: number): unknown {
   const text = `round ${round} `
-  return pick<() => unknown>(random, [
+  return random.pick<() => unknown>([
     () => round,
     () => text.repeat(1 + random.below(10)),
     () => ({ round, list: Array.from({ length: random.below(20) }, (_, i) => i), text }),
