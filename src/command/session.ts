@@ -1,4 +1,6 @@
 import type { Readable } from 'node:stream'
+import type { Engine } from '../engine/engine.ts'
+import { lmdb } from '../engine/lmdb.ts'
 import { createPersistence } from '../persistence/create-persistence.ts'
 import type { Persistence } from '../persistence/persistence.ts'
 import type { RetentionPolicy } from '../snapshot/retention.ts'
@@ -61,6 +63,12 @@ export class Session {
     } finally {
       await store.close()
     }
+  }
+
+  /** The engine of the store at a place, for what does not open it as a whole. */
+  async engineAt(place: string, options: Pick<OpenOptions, 'create'> = {}): Promise<Engine> {
+    const { engine, basePath } = await storeOptions(place, this.host.cwd, options.create === true)
+    return engine ?? lmdb(basePath as string)
   }
 
   /** A bar on standard error for long work, for as long as `work` runs. */
