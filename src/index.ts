@@ -10,6 +10,8 @@ export {
   ConflictError,
   DataIntegrityError,
   DeltaError,
+  EncryptionError,
+  type EncryptionErrorCode,
   EngineError,
   ExportError,
   ImportError,
@@ -22,6 +24,10 @@ export {
 } from './core/errors.ts'
 export type { Logger } from './core/logger.ts'
 export type { JsonPatchOperation } from './delta/json-patch.ts'
+export { type EncryptionOptions, encrypted } from './encryption/encrypted.ts'
+export type { EncryptionKey } from './encryption/encryption-key.ts'
+export type { EncryptedEngine } from './encryption/is-encrypted.ts'
+export type { RotateOptions } from './encryption/rotate-key.ts'
 export type { Engine } from './engine/engine.ts'
 export { lmdb } from './engine/lmdb.ts'
 export { memory } from './engine/memory.ts'

@@ -45,6 +45,19 @@ export function decodeKey(bytes: Uint8Array): string {
   return asBuffer(bytes).toString('utf8')
 }
 
+/** How the keys of a state are stored. */
+export interface KeyCodec {
+  /** Whether stored keys order as the keys do. */
+  readonly ordered: boolean
+  /** @throws {InvalidKeyError} as {@link encodeKey} does. */
+  encode(key: unknown): Uint8Array
+  /** The inverse. @throws {DataIntegrityError} if no key is stored so. */
+  decode(stored: Uint8Array): string
+}
+
+/** Keys as they are. */
+export const PLAIN_KEYS: KeyCodec = { ordered: true, encode: encodeKey, decode: decodeKey }
+
 /** A counter as a key of its own: six bytes, big-endian. */
 export function counterKey(counter: number): Uint8Array {
   const bytes = Buffer.allocUnsafe(COUNTER_BYTES)

@@ -138,7 +138,7 @@ class Copy {
         code: 'COPY_SOURCE_EMPTY',
       })
     }
-    readFormat(format)
+    await readFormat(format, this.#view)
   }
 
   /** Takes the target. Returns whether an earlier copy had begun there. */

@@ -1,7 +1,8 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { bytesEqual } from '../core/bytes.ts'
+import { DataIntegrityError } from '../core/errors.ts'
 import { counterAt, decodeKey, splitVersionKey } from '../core/key.ts'
-import type { Row, Table, View } from '../engine/engine.ts'
+import type { Page, Row, Table, View } from '../engine/engine.ts'
 import { checkChangeRow, lastEpochOf } from './change-list.ts'
 import { checkLogRow } from './commit-log.ts'
 import { snapshotsSeeing } from './damage.ts'
@@ -75,6 +76,23 @@ class Walk {
       covered = lastEpochOf(row)
     })
     await this.#snapshots(head)
+    // Of their rows each is checked by whoever needs it; an engine that encrypts tells here whether they are whole.
+    await this.#readable('meta')
+    await this.#readable('staged')
+  }
+
+  async #readable(table: Table): Promise<void> {
+    try {
+      for (let gt: Uint8Array | undefined, more = true; more; ) {
+        this.#options.signal?.throwIfAborted()
+        const page: Page = await this.#view.scan(table, { gt })
+        gt = page.rows.at(-1)?.key ?? gt
+        more = page.more
+      }
+    } catch (error) {
+      if (!(error instanceof DataIntegrityError)) throw error
+      this.#report(table, error)
+    }
   }
 
   async #live(head: Head | undefined): Promise<void> {

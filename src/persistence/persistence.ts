@@ -1,10 +1,13 @@
 import type { ByteMeter } from '../core/byte-meter.ts'
-import { StoreClosedError, UnserializableValueError } from '../core/errors.ts'
+import { EncryptionError, StoreClosedError, UnserializableValueError } from '../core/errors.ts'
 import { decodeKey, encodeKey } from '../core/key.ts'
 import type { Logger } from '../core/logger.ts'
 import { isPromiseLike, type MaybePromise } from '../core/maybe-promise.ts'
 import { abortSignal, callback, checkOptions, invalidOption } from '../core/options.ts'
 import { type EncodedValue, encodeValue } from '../core/value-codec.ts'
+import type { EncryptionKey } from '../encryption/encryption-key.ts'
+import { isEncrypted } from '../encryption/is-encrypted.ts'
+import type { RotateOptions } from '../encryption/rotate-key.ts'
 import type { EngineStats } from '../engine/engine.ts'
 import type { CompactOptions, CompactSummary, History } from '../history/history.ts'
 import type { PackTotals } from '../history/packer.ts'
@@ -522,6 +525,26 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
         checkOptions<CompactOptions>(options, { signal: abortSignal, onProgress: callback }, 'compact()'),
       ),
     )
+  }
+
+  /**
+   * Replaces the key of an encrypted store. From then on it opens with the new key only; whoever has it open goes on.
+   *
+   * That rewrites one row: the records themselves are encrypted with keys that are kept in the store, wrapped. Where somebody
+   * may have had the old key and the store, `{ reencrypt: true }` replaces those as well and encrypts all records anew.
+   *
+   * @throws {InvalidArgumentError} if it is not a key.
+   * @throws {EncryptionError} with code `ENCRYPTION_NOT_ENCRYPTED` if the store is not encrypted.
+   */
+  rotateEncryptionKey(newKey: EncryptionKey, options?: RotateOptions): Promise<void> {
+    return this.#run('rotateEncryptionKey', async () => {
+      const { engine } = this.#history
+      if (isEncrypted(engine)) return engine.rotateKey(newKey, options)
+      throw new EncryptionError(
+        'The store is not encrypted, so that there is no key to replace. copyStore() copies it to an encrypted one.',
+        { code: 'ENCRYPTION_NOT_ENCRYPTED' },
+      )
+    })
   }
 
   /** Counts, bytes and latencies. */
