@@ -23,9 +23,9 @@ export {
   UnserializableValueError,
 } from './core/errors.ts'
 export type { Logger } from './core/logger.ts'
+export type { EncryptionKey } from './crypto/encryption-key.ts'
 export type { JsonPatchOperation } from './delta/json-patch.ts'
 export { type EncryptionOptions, encrypted } from './encryption/encrypted.ts'
-export type { EncryptionKey } from './encryption/encryption-key.ts'
 export type { EncryptedEngine } from './encryption/is-encrypted.ts'
 export type { RotateOptions } from './encryption/rotate-key.ts'
 export type { Engine } from './engine/engine.ts'
@@ -57,6 +57,7 @@ export type {
   Difference,
   ExportSnapshotOptions,
   HistoryEntry,
+  ImportSnapshotOptions,
   KeyOf,
   PruneResult,
   Range,

@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer'
 import { asBuffer } from './bytes.ts'
 import { DataIntegrityError, InvalidKeyError } from './errors.ts'
 
@@ -43,6 +44,12 @@ function tooLong(key: string): InvalidKeyError {
 /** The string whose {@link encodeKey} form these bytes are. */
 export function decodeKey(bytes: Uint8Array): string {
   return asBuffer(bytes).toString('utf8')
+}
+
+/** A key as it is stored, for messages and logs: its text, or hexadecimal where it is encrypted. */
+export function keyText(stored: Uint8Array): string {
+  const bytes = asBuffer(stored)
+  return isUtf8(bytes) ? decodeKey(bytes) : bytes.toString('hex')
 }
 
 /** How the keys of a state are stored. */

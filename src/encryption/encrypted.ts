@@ -3,6 +3,7 @@ import { DataIntegrityError, EncryptionError, InvalidArgumentError } from '../co
 import { type KeyCodec, PLAIN_KEYS } from '../core/key.ts'
 import { type MaybePromise, whenReady } from '../core/maybe-promise.ts'
 import { boolean, checkOptions } from '../core/options.ts'
+import { type EncryptionKey, encryptionKey, type Secret, toSecret } from '../crypto/encryption-key.ts'
 import {
   type Engine,
   type EngineCompactOptions,
@@ -20,7 +21,6 @@ import { withView } from '../engine/with-view.ts'
 import { createWriteBatch } from '../engine/write-batch.ts'
 import { ENCRYPTION_KEY } from '../history/format.ts'
 import { HEAD_KEY } from '../history/head.ts'
-import { type EncryptionKey, encryptionKey, type Secret, toSecret } from './encryption-key.ts'
 import { type EncryptedEngine, isEncrypted } from './is-encrypted.ts'
 import { keyCipher } from './key-cipher.ts'
 import { decodeKeyRecord, encodeKeyRecord, type KeyMode, type KeyRecord } from './key-record.ts'

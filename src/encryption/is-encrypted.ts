@@ -1,6 +1,6 @@
 import type { KeyCodec } from '../core/key.ts'
+import type { EncryptionKey } from '../crypto/encryption-key.ts'
 import type { Engine } from '../engine/engine.ts'
-import type { EncryptionKey } from './encryption-key.ts'
 import type { KeyRing } from './key-ring.ts'
 import type { RotateOptions } from './rotate-key.ts'
 

@@ -1,7 +1,7 @@
 import { createCipheriv, createDecipheriv, createHmac, type KeyObject } from 'node:crypto'
 import { DataIntegrityError } from '../core/errors.ts'
 import { decodeKey, encodeKey, type KeyCodec } from '../core/key.ts'
-import { subkey } from './derive-key.ts'
+import { subkey } from '../crypto/derive-key.ts'
 
 const ALGORITHM = 'aes-256-ctr'
 /** The synthetic IV: the beginning of a HMAC of the key. It is the checksum as well. */

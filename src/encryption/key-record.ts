@@ -1,6 +1,6 @@
 import { crc32 } from 'node:zlib'
 import { DataIntegrityError, EngineError } from '../core/errors.ts'
-import type { KeyDerivation } from './derive-key.ts'
+import { isAllowedDerivation, type KeyDerivation } from '../crypto/derive-key.ts'
 
 /** Whether the keys of the state are stored as they are, or encrypted as well. */
 export type KeyMode = 'plain' | 'encrypted'
@@ -26,10 +26,6 @@ export interface KeyRecord {
 /** The layout of the record. Raised when an older varve could no longer read it. */
 const FORMAT_VERSION = 1
 
-/** Bounds of what a record may ask scrypt to do: it is read before anything of it is authenticated. */
-const MAX_SCRYPT_N = 2 ** 20
-const MAX_SCRYPT_FACTOR = 32
-
 export function encodeKeyRecord(record: KeyRecord): Uint8Array {
   const text = JSON.stringify(record)
   return Buffer.from(JSON.stringify({ format: FORMAT_VERSION, crc32: crc32(text), record: text }))
@@ -50,18 +46,8 @@ export function decodeKeyRecord(stored: Uint8Array): KeyRecord {
   }
   if (typeof text !== 'string' || crc32(text) !== checksum) throw damaged()
   const record = parse(text) as unknown as KeyRecord
-  if (!isAllowed(record.derivation)) throw damaged()
+  if (!isAllowedDerivation(record.derivation)) throw damaged()
   return record
-}
-
-function isAllowed(derivation: KeyDerivation): boolean {
-  if (derivation.name === 'hkdf') return true
-  const { name, n, r, p } = derivation
-  const isFactor = (value: number): boolean =>
-    Number.isInteger(value) && value >= 1 && value <= MAX_SCRYPT_FACTOR
-  return (
-    name === 'scrypt' && Number.isInteger(Math.log2(n)) && n <= MAX_SCRYPT_N && isFactor(r) && isFactor(p)
-  )
 }
 
 function parse(text: string): Record<string, unknown> {

@@ -1,10 +1,10 @@
 import { createSecretKey, type KeyObject, randomBytes } from 'node:crypto'
 import { EncryptionError } from '../core/errors.ts'
+import { deriveWrappingKey, newDerivation, SALT_BYTES, subkey } from '../crypto/derive-key.ts'
+import { KEY_BYTES, type Secret } from '../crypto/encryption-key.ts'
+import { open, SEAL_BYTES, seal } from '../crypto/sealed-box.ts'
 import { TABLES, type Table } from '../engine/engine.ts'
-import { deriveWrappingKey, newDerivation, SALT_BYTES, subkey } from './derive-key.ts'
-import { KEY_BYTES, type Secret } from './encryption-key.ts'
 import type { KeyMode, KeyRecord } from './key-record.ts'
-import { open, SEAL_BYTES, seal } from './sealed-box.ts'
 
 /** A sealed row begins with its generation, one byte. */
 const GENERATION_BYTES = 1

@@ -1,7 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { bytesEqual } from '../core/bytes.ts'
 import { DataIntegrityError } from '../core/errors.ts'
-import { counterAt, decodeKey, splitVersionKey } from '../core/key.ts'
+import { counterAt, type KeyCodec, splitVersionKey } from '../core/key.ts'
 import type { Page, Row, Table, View } from '../engine/engine.ts'
 import { checkChangeRow, lastEpochOf } from './change-list.ts'
 import { checkLogRow } from './commit-log.ts'
@@ -40,8 +40,8 @@ export interface VerifyOptions {
 }
 
 /** Looks at every record in one view: its checksum, that its value decodes, and that the tables fit each other. */
-export async function verify(view: View, options: VerifyOptions = {}): Promise<Verification> {
-  const walk = new Walk(view, options)
+export async function verify(view: View, keys: KeyCodec, options: VerifyOptions = {}): Promise<Verification> {
+  const walk = new Walk(view, keys, options)
   await walk.run()
   return { ok: walk.problems.length === 0, checked: walk.checked, problems: walk.problems }
 }
@@ -50,10 +50,12 @@ class Walk {
   readonly problems: Problem[] = []
   checked = 0
   readonly #view: View
+  readonly #keys: KeyCodec
   readonly #options: VerifyOptions
 
-  constructor(view: View, options: VerifyOptions) {
+  constructor(view: View, keys: KeyCodec, options: VerifyOptions) {
     this.#view = view
+    this.#keys = keys
     this.#options = options
   }
 
@@ -99,6 +101,8 @@ class Walk {
     let size = 0
     await this.#each('live', ({ key, value }) => {
       size++
+      // An encrypted key has a checksum of its own.
+      if (!this.#keys.ordered) this.#keys.decode(key)
       const record = parseRecord(key, value)
       if (head !== undefined && head.pending === 0 && record.birth > head.epoch) {
         throw new Error(`the record was written in epoch ${record.birth}, after the open epoch ${head.epoch}`)
@@ -187,17 +191,17 @@ class Walk {
     this.problems.push({
       table,
       message,
-      ...affectedKey(table, row),
+      ...affectedKey(table, row, this.#keys),
       ...(versions.length > 0 && { versions }),
     })
   }
 }
 
-function affectedKey(table: Table, row: Row | undefined): { readonly key?: string } {
+function affectedKey(table: Table, row: Row | undefined, keys: KeyCodec): { readonly key?: string } {
   if (row === undefined) return {}
-  if (table === 'live') return { key: decodeKey(row.key) }
   try {
-    return table === 'history' ? { key: decodeKey(splitVersionKey(row.key).key) } : {}
+    if (table === 'live') return { key: keys.decode(row.key) }
+    return table === 'history' ? { key: keys.decode(splitVersionKey(row.key).key) } : {}
   } catch {
     return {}
   }

@@ -10,7 +10,7 @@ import {
   oneOf,
   positiveInteger,
 } from '../core/options.ts'
-import { type EncryptionKey, encryptionKey } from '../encryption/encryption-key.ts'
+import { type EncryptionKey, encryptionKey } from '../crypto/encryption-key.ts'
 import type { Engine } from '../engine/engine.ts'
 import { type RetentionPolicy, validateRetention } from '../snapshot/retention.ts'
 import type { CacheMode } from './cached-reads.ts'

@@ -5,7 +5,7 @@ import type { Logger } from '../core/logger.ts'
 import { isPromiseLike, type MaybePromise } from '../core/maybe-promise.ts'
 import { abortSignal, callback, checkOptions, invalidOption } from '../core/options.ts'
 import { type EncodedValue, encodeValue } from '../core/value-codec.ts'
-import type { EncryptionKey } from '../encryption/encryption-key.ts'
+import type { EncryptionKey } from '../crypto/encryption-key.ts'
 import { isEncrypted } from '../encryption/is-encrypted.ts'
 import type { RotateOptions } from '../encryption/rotate-key.ts'
 import type { EngineStats } from '../engine/engine.ts'
@@ -15,6 +15,7 @@ import { decodePayload, type Payload, payloadsEqual, toPayload } from '../histor
 import type { Verification, VerifyOptions } from '../history/verify.ts'
 import type { Difference, SnapshotComparison } from '../snapshot/compare.ts'
 import type { ExportSnapshotOptions } from '../snapshot/export-snapshot.ts'
+import type { ImportSnapshotOptions } from '../snapshot/import-snapshot.ts'
 import type { Range } from '../snapshot/key-range.ts'
 import type { SnapshotInfo } from '../snapshot/metadata.ts'
 import type { RetentionPolicy } from '../snapshot/retention.ts'
@@ -201,7 +202,7 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
   set<K extends KeyOf<S>>(key: K, value: S[K]): Promise<void> {
     if (this.#closing !== undefined) return Promise.reject(new StoreClosedError())
     return this.#recorder.measureEffect('set', meter => {
-      const bytes = encodeKey(key)
+      const bytes = this.#history.keys.encode(key)
       const payload = this.#encode(value, meter)
       return this.#history.mutate({ keys: [bytes], apply: draft => draft.set(bytes, payload) })
     })
@@ -217,7 +218,7 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
       const targets = new Map<string, { readonly key: Uint8Array; readonly payload: Payload }>()
       for (const pair of pairs) {
         if (!Array.isArray(pair)) throw invalidOption('entries', 'made of [key, value] pairs', pair)
-        const key = encodeKey(pair[0])
+        const key = this.#history.keys.encode(pair[0])
         const payload = toPayload(encodeUnder(pair[0] as string, pair[1]), this.#parts.compression)
         meter.bytes += payload.bytes.byteLength
         targets.set(pair[0] as string, { key, payload })
@@ -249,7 +250,7 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
     change: (value: S[K] | undefined) => S[K] | PromiseLike<S[K]>,
   ): Promise<S[K]> {
     return this.#run('update', async meter => {
-      const bytes = encodeKey(key)
+      const bytes = this.#history.keys.encode(key)
       if (typeof change !== 'function') throw invalidOption('change', 'a function', change)
       const { value: outcome } = await this.#history.mutate({
         keys: [bytes],
@@ -293,7 +294,7 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
   /** Removes a key. @returns whether it existed. @throws {InvalidKeyError} */
   delete(key: KeyOf<S>): Promise<boolean> {
     return this.#run('delete', async () => {
-      const bytes = encodeKey(key)
+      const bytes = this.#history.keys.encode(key)
       const { value } = await this.#history.mutate({ keys: [bytes], apply: draft => draft.delete(bytes) })
       return value
     })
@@ -490,7 +491,7 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
    * @throws {ImportError} if the file is missing or damaged, or is a difference whose base is not here; the store is
    * then as it was.
    */
-  importSnapshot(path: string, options?: TransferOptions): Promise<VersionId> {
+  importSnapshot(path: string, options?: ImportSnapshotOptions): Promise<VersionId> {
     return this.#run('importSnapshot', () => this.#snapshots.importSnapshot(path, options))
   }
 

@@ -2,7 +2,6 @@ import { randomBytes } from 'node:crypto'
 import type { Cache } from '../cache/cache.ts'
 import { MemoryCache } from '../cache/memory-cache.ts'
 import { TieredCache } from '../cache/tiered-cache.ts'
-import { decodeKey } from '../core/key.ts'
 import type { Logger } from '../core/logger.ts'
 import { isPromiseLike, type MaybePromise } from '../core/maybe-promise.ts'
 import type { View } from '../engine/engine.ts'
@@ -11,6 +10,7 @@ import type { Head } from '../history/head.ts'
 import type { History } from '../history/history.ts'
 import { readAt, readManyAt } from '../history/reader.ts'
 import { decodePayload, type Payload, parseRecord } from '../history/record.ts'
+import type { CacheSeal } from './cache-seal.ts'
 import type { CachedReads, CacheMetrics, CacheMode } from './cached-reads.ts'
 import { type CachedRecord, decodeCachedRecord, encodeCachedRecord } from './cached-record.ts'
 import { KnownChanges } from './known-changes.ts'
@@ -22,6 +22,8 @@ export interface ReadCacheOptions {
   readonly kind: string
   readonly mode: CacheMode
   readonly logger: Logger
+  /** Of an encrypted store. */
+  readonly seal: CacheSeal | undefined
 }
 
 /** In `bounded` mode a read is answered without asking if the last check began less than so many milliseconds ago. */
@@ -53,6 +55,8 @@ export class ReadCache implements CachedReads {
   readonly #cache: Cache
   /** Where the journal is, if the cache may outlive the process. */
   readonly #journal: Cache | undefined
+  /** Encrypts the entries of a cache that may outlive the process. */
+  readonly #seal: CacheSeal | undefined
   readonly #kind: string
   readonly #mode: CacheMode
   readonly #logger: Logger
@@ -71,11 +75,12 @@ export class ReadCache implements CachedReads {
   #unsubscribe: (() => void) | undefined
   #failure: string | undefined
 
-  private constructor({ history, cache, kind, mode, logger }: ReadCacheOptions) {
+  private constructor({ history, cache, kind, mode, logger, seal }: ReadCacheOptions) {
     this.#history = history
     this.#cache = cache
     this.#journal =
       cache instanceof TieredCache ? cache.disk : cache instanceof MemoryCache ? undefined : cache
+    this.#seal = this.#journal === undefined ? undefined : seal
     this.#kind = kind
     this.#mode = mode
     this.#logger = logger
@@ -186,15 +191,17 @@ export class ReadCache implements CachedReads {
   // ---- entries
 
   #find(key: string): MaybePromise<CachedRecord | undefined> {
+    const seal = this.#seal
+    const name = seal?.name(key) ?? key
     let found: MaybePromise<unknown>
     try {
-      found = this.#cache.get(key)
+      found = this.#cache.get(name)
     } catch (error) {
       this.#failed(error)
       return undefined
     }
     const decode = (value: unknown): CachedRecord | undefined => {
-      const entry = decodeCachedRecord(value)
+      const entry = decodeCachedRecord(seal === undefined ? value : seal.open(name, value))
       return entry?.lineage === this.#lineage ? entry : undefined
     }
     return isPromiseLike(found) ? this.#guard(() => found).then(decode) : decode(found)
@@ -211,7 +218,10 @@ export class ReadCache implements CachedReads {
   }
 
   #put(key: string, entry: CachedRecord): void {
-    void this.#guard(() => this.#cache.set(key, encodeCachedRecord(entry)))
+    const seal = this.#seal
+    const name = seal?.name(key) ?? key
+    const value = encodeCachedRecord(entry)
+    void this.#guard(() => this.#cache.set(name, seal?.seal(name, value) ?? value))
   }
 
   async #readThrough(key: string, bytes: Uint8Array): Promise<Payload | undefined> {
@@ -302,7 +312,7 @@ export class ReadCache implements CachedReads {
       for (const entry of entries) {
         last = entry
         if (entry.sequence > end) {
-          for (const { key } of entry.changes) known.add(decodeKey(key), entry.sequence)
+          for (const { key } of entry.changes) known.add(this.#history.keys.decode(key), entry.sequence)
         } else if (mark !== undefined && mark !== markOf(entry)) {
           return this.#beginLineage(view, head)
         }
@@ -338,7 +348,10 @@ export class ReadCache implements CachedReads {
   // ---- the journal
 
   async #continueJournal(): Promise<void> {
-    const saved = parseJournal(await this.#guard(() => this.#journal?.get(JOURNAL_KEY)))
+    const stored = await this.#guard(() => this.#journal?.get(JOURNAL_KEY))
+    const saved = parseJournal(
+      this.#seal === undefined ? stored : this.#seal.open(JOURNAL_KEY, stored)?.toString(),
+    )
     await this.#history.view(async (view, head) => {
       const { start, end, mark } = saved ?? { start: 0, end: 0, mark: undefined }
       if (saved === undefined || mark === undefined || (await markAt(view, end)) !== mark) {
@@ -358,7 +371,8 @@ export class ReadCache implements CachedReads {
     if (this.#journal === undefined || this.#mark === undefined || this.#journalAt === this.#known.end) return
     const journal: Journal = { ...this.#known.report(), lineage: this.#lineage, mark: this.#mark }
     this.#journalAt = journal.end
-    await this.#journal.set(JOURNAL_KEY, JSON.stringify(journal))
+    const text = JSON.stringify(journal)
+    await this.#journal.set(JOURNAL_KEY, this.#seal?.seal(JOURNAL_KEY, Buffer.from(text)) ?? text)
   }
 
   // ---- a cache that fails

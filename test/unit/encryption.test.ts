@@ -18,7 +18,7 @@ import {
   type PersistenceOptions,
 } from '../../src/index.ts'
 import { remoteEngine } from '../support/remote-engine.ts'
-import { EMBEDDED, ENGINES, newPlace, type Place, take, temporaryFolder } from '../support/stores.ts'
+import { EMBEDDED, ENGINES, newPlace, type Place, take, temporaryFolder, toArray } from '../support/stores.ts'
 
 const key = randomBytes(32)
 const MARKER = 'plaintext-marker-8051'
@@ -143,6 +143,65 @@ describe.each(ENGINES)('an encrypted store, on %s', name => {
     const back = await newPlace(name)
     await copyStore(encrypted(target.engine(), { key }), back.engine())
     expect(await contents(await back.open())).toEqual(await contents(state))
+  })
+
+  it('is made of a store whose keys are stored otherwise, and back', async () => {
+    const from = await newPlace(name)
+    const state = await from.open()
+    await fill(state)
+    const target = await newPlace(name)
+    const sealed = (): Engine => encrypted(target.engine(), { key, encryptKeys: true })
+    const abort = new AbortController()
+    const broken = copyStore(from.engine(), sealed(), {
+      signal: abort.signal,
+      onProgress: () => abort.abort(new Error('enough')),
+    })
+    await expect(broken).rejects.toThrow('enough')
+    await copyStore(from.engine(), sealed())
+    const copy = await openAt(target, { encryptionKey: key })
+    expect(await contents(copy)).toEqual(await contents(state))
+    expect((await copy.verify()).problems).toEqual([])
+    expect(await toArray(copy.keys())).toEqual(await toArray(state.keys()))
+    expect(await copy.compareSnapshots('v2', 'v9')).toEqual(await state.compareSnapshots('v2', 'v9'))
+    expect(await toArray(copy.diff('v9', 'head', { reverse: true }))).toEqual(
+      await toArray(state.diff('v9', 'head', { reverse: true })),
+    )
+    const back = await newPlace(name)
+    await copyStore(sealed(), back.engine())
+    const returned = await back.open()
+    expect(await contents(returned)).toEqual(await contents(state))
+    expect((await returned.verify()).problems).toEqual([])
+  })
+
+  it('holds no key in the clear, if it is made so', async () => {
+    const place = await newPlace(name)
+    const state = await openAt(place, { encryptionKey: key, encryptKeys: true, compression: false })
+    await fill(state)
+    await state.set(MARKER, MARKER)
+    await state.createSnapshot()
+    await state.set(MARKER, '')
+    const engine = place.engine()
+    await engine.open()
+    onTestFinished(() => engine.close())
+    const shown = [MARKER, 'counter', 'only/']
+    const rows = await rowsOf(engine)
+    expect(rows.filter(row => shown.some(text => holdsMarker(row.value, text)))).toEqual([])
+    expect(rows.filter(row => shown.some(text => holdsMarker(row.key, text)))).toEqual([])
+    await state.close()
+    const again = await openAt(place, { encryptionKey: key })
+    expect(await toArray(again.keys({ prefix: 'only/1' }))).toEqual([
+      'only/10',
+      'only/11',
+      'only/12',
+      'only/13',
+      'only/14',
+      'only/15',
+      'only/16',
+      'only/17',
+      'only/18',
+      'only/19',
+    ])
+    expect(await toArray(again.keys({ reverse: true, limit: 2 }))).toEqual([MARKER, 'only/9'])
   })
 
   it('holds nothing in the clear but its keys', async () => {
@@ -406,7 +465,7 @@ describe('rotateEncryptionKey()', () => {
 })
 
 describe('the files of an encrypted store', () => {
-  it('hold no plaintext, whatever was done with it', async () => {
+  it('hold no plaintext, whatever was done with it', { timeout: 60_000 }, async () => {
     const folder = await temporaryFolder()
     const basePath = join(folder, 'store')
     const state = await createPersistence({ basePath, encryptionKey: key, compression: false })

@@ -17,6 +17,21 @@ export const SALT_BYTES = 16
 /** 128 MiB and about a third of a second: what a guess costs whoever has the store and not the passphrase. */
 const SCRYPT = { n: 2 ** 17, r: 8, p: 1 }
 
+/** Bounds of what is done for a derivation that was read: that is before anything is authenticated. */
+const MAX_SCRYPT_N = 2 ** 20
+const MAX_SCRYPT_FACTOR = 32
+
+/** Whether a derivation that was read is one, and takes no more than half a gigabyte or so. */
+export function isAllowedDerivation(derivation: KeyDerivation): boolean {
+  if (typeof derivation?.salt !== 'string') return false
+  if (derivation.name === 'hkdf') return true
+  const { name, n, r, p } = derivation
+  const isFactor = (value: number): boolean =>
+    Number.isInteger(value) && value >= 1 && value <= MAX_SCRYPT_FACTOR
+  const isCost = Number.isInteger(Math.log2(n)) && n >= 2 && isFactor(r) && isFactor(p)
+  return name === 'scrypt' && isCost && n * r <= MAX_SCRYPT_N * SCRYPT.r
+}
+
 interface ScryptCost {
   readonly N: number
   readonly r: number
