@@ -189,6 +189,9 @@ function readRow(row: Row, visitor: ListVisitor): void {
 
 /** The last epoch whose list a row may hold. */
 export function lastEpochOf(row: Row): number {
+  if (row.value.byteLength === 0) {
+    throw new DataIntegrityError(`A change list of epoch ${counterAt(row.key)} is damaged: it is empty.`)
+  }
   return row.value[0] === PACKED ? new VarintReader(row.value, 1).next() : counterAt(row.key)
 }
 

@@ -112,7 +112,7 @@ export async function exportData(
     if (error instanceof ViewLostError) return write(false)
     throw error
   })
-  return { entries, bytes, encrypted: false }
+  return { entries, bytes }
 }
 
 function plainText(record: ParsedRecord, key: string): string {

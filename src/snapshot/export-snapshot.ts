@@ -75,7 +75,7 @@ export async function exportSnapshot(
   const chunks =
     encryptionKey === undefined ? plain : sealFile(plain, toSecret(encryptionKey, 'encryptionKey'))
   const bytes = await atomicWrite(file, chunks, { signal, gzip: isGzipName(file) })
-  return { entries, bytes, encrypted: header.encrypted }
+  return { entries, bytes, ...(header.encrypted && { encrypted: true }) }
 }
 
 async function metadataOf(history: History, version: number): Promise<SnapshotMetadata> {

@@ -21,6 +21,6 @@ export interface ExportSummary {
   readonly entries: number
   /** Size of the file. */
   readonly bytes: number
-  /** Whether the file is encrypted: only snapshot files are, if that is asked for. */
-  readonly encrypted: boolean
+  /** Set if the file is encrypted: a snapshot file may be, if that is asked for. */
+  readonly encrypted?: true
 }

@@ -80,7 +80,7 @@ describe('an encrypted snapshot file', () => {
     const state = await filled()
     const [sealed, plain] = [join(folder, 'sealed'), join(folder, 'plain')] as const
     await state.exportSnapshot('v1', sealed, { encryptionKey: key })
-    expect(await state.exportSnapshot('v1', plain)).toMatchObject({ encrypted: false })
+    expect(await state.exportSnapshot('v1', plain)).not.toHaveProperty('encrypted')
     const target = await empty()
     expect(await codeOf(target.importSnapshot(sealed))).toBe('ENCRYPTION_KEY_MISSING')
     expect(await codeOf(target.importSnapshot(sealed, { encryptionKey: randomBytes(32) }))).toBe(
@@ -142,7 +142,7 @@ describe('a JSON export of an encrypted store', () => {
   it('is plain, and says so', async () => {
     const path = join(await temporaryFolder(), 'state.json')
     const state = await filled()
-    expect(await state.exportData(path)).toMatchObject({ encrypted: false })
+    await state.exportData(path)
     const { metadata } = JSON.parse(await readFile(path, 'utf8')) as { metadata: object }
     expect(metadata).toMatchObject({ encrypted: false })
   })
