@@ -33,7 +33,14 @@ export { lmdb } from './engine/lmdb.ts'
 export { memory } from './engine/memory.ts'
 export { type CopyOptions, type CopyProgress, type CopySummary, copyStore } from './history/copy-store.ts'
 export type { CompactOptions, CompactProgress, CompactSummary } from './history/history.ts'
-export type { Problem, Verification, VerifyOptions } from './history/verify.ts'
+export {
+  type LostKey,
+  type RepairOptions,
+  type RepairProgress,
+  type RepairSummary,
+  repair,
+} from './history/repair.ts'
+export { type Problem, type Verification, type VerifyOptions, verify } from './history/verify.ts'
 export type { CacheMetrics, CacheMode } from './persistence/cached-reads.ts'
 export { createPersistence } from './persistence/create-persistence.ts'
 export type { OperationMetrics } from './persistence/operation-metrics.ts'

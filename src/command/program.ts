@@ -3,6 +3,7 @@ import { type DescribedCommand, SHELLS, type Shell } from './completion-script.t
 import type { ExitCode } from './exit-code.ts'
 import type { Output, OutputStream } from './output.ts'
 import { packageVersion } from './package-version.ts'
+import { safeJson } from './safe-text.ts'
 import type { Session } from './session.ts'
 
 /** An exit code; none is that of success. */
@@ -69,7 +70,8 @@ export function buildProgram({ output, stderr }: ProgramOutput, runner: Runner):
       getErrHelpWidth: () => Math.min(stderr.columns ?? MAX_HELP_COLUMNS, MAX_HELP_COLUMNS),
       getOutHasColors: () => false,
       getErrHasColors: () => false,
-      outputError: (text, write) => write(text.replace(/^error: /, 'varve: ')),
+      // What was mistyped is quoted in it.
+      outputError: (text, write) => write(safeJson(text.replace(/^error: /, 'varve: '))),
     })
     .showHelpAfterError('("varve help" lists the commands, "varve help COMMAND" the options of one)')
     .exitOverride()
@@ -266,7 +268,17 @@ export function buildProgram({ output, stderr }: ProgramOutput, runner: Runner):
     ).option('--dry-run', 'only say which'),
   )
 
-  declare('verify', 'check every record of the store', ['varve verify'], commands => commands.verify)
+  declare(
+    'verify',
+    'check every record of the store; with --repair, save what is whole of a damaged one to a new store',
+    ['varve verify', 'varve verify --repair --into ./repaired'],
+    commands => commands.verify,
+  )
+    .option('--repair', 'make a new store of all that is whole; the damaged one is only read')
+    .option(
+      '--into <store>',
+      'where to make it; by default beside the store, with "-repaired" after its name',
+    )
 
   declare(
     'compact',

@@ -3,6 +3,7 @@ import { PersistenceError } from '../core/errors.ts'
 import { EXIT, type ExitCode, exitCodeOf, SIGNAL_EXIT } from './exit-code.ts'
 import { BROKEN_PIPE, Output } from './output.ts'
 import { buildProgram } from './program.ts'
+import { safeJson } from './safe-text.ts'
 import type { Host } from './session.ts'
 import { storePlace } from './store-place.ts'
 import { styleFor } from './style.ts'
@@ -67,13 +68,13 @@ function report(error: unknown, host: Host, { json, debug }: GlobalOptions): Exi
   const message = error instanceof Error ? error.message : String(error)
   const code = error instanceof PersistenceError ? error.code : 'INTERNAL'
   if (json === true) {
-    host.stderr.write(`${JSON.stringify({ error: { code, message, exitCode } })}\n`)
+    host.stderr.write(`${safeJson(JSON.stringify({ error: { code, message, exitCode } }))}\n`)
   } else {
-    const line = message.replaceAll(/\s*\n\s*/g, ' ')
+    const line = safeJson(message.replaceAll(/\s*\n\s*/g, ' '))
     const hint = code === 'INTERNAL' && debug !== true ? ' (--debug shows where)' : ''
     host.stderr.write(`${styleFor(host.stderr, host.env).red('varve:')} ${line}${hint}\n`)
   }
-  if (debug === true) host.stderr.write(`${stackOf(error)}\n`)
+  if (debug === true) host.stderr.write(`${safeJson(stackOf(error))}\n`)
   return exitCode
 }
 

@@ -1,5 +1,8 @@
 import type { Readable } from 'node:stream'
 import type { EncryptionKey } from '../crypto/encryption-key.ts'
+import { encrypted } from '../encryption/encrypted.ts'
+import type { Engine } from '../engine/engine.ts'
+import { lmdb } from '../engine/lmdb.ts'
 import { createPersistence } from '../persistence/create-persistence.ts'
 import type { Persistence } from '../persistence/persistence.ts'
 import type { RetentionPolicy } from '../snapshot/retention.ts'
@@ -78,6 +81,14 @@ export class Session {
     } finally {
       await store.close()
     }
+  }
+
+  /** The engine of the store at a place, for what does not open it as a whole. */
+  async engineAt(folder: string, options: Pick<OpenOptions, 'create'> = {}): Promise<Engine> {
+    const { engine, basePath } = await storeOptions(folder, this.host.cwd, options.create === true)
+    const place = engine ?? lmdb(basePath as string)
+    const key = await this.encryptionKey()
+    return key === undefined ? place : encrypted(place, { key })
   }
 
   /** A bar on standard error for long work, for as long as `work` runs. */

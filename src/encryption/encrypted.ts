@@ -5,13 +5,17 @@ import { type MaybePromise, whenReady } from '../core/maybe-promise.ts'
 import { boolean, checkOptions } from '../core/options.ts'
 import { type EncryptionKey, encryptionKey, type Secret, toSecret } from '../crypto/encryption-key.ts'
 import {
+  type Damage,
   type Engine,
   type EngineCompactOptions,
   type EngineStats,
   type FloorQuery,
   type Page,
   type Row,
+  type SalvageOptions,
+  type SalvageView,
   type ScanRange,
+  type StrayPage,
   TABLES,
   type Table,
   type View,
@@ -87,15 +91,32 @@ export function encrypted(engine: Engine, options: EncryptionOptions): Encrypted
     },
     () => engine.close(),
   )
+  /** What a damaged store is read with, which need not be open. */
+  let salvaged: SealedStore | undefined
+  const keyCodec = (): KeyCodec => (salvaged ?? opened.get()).keyCodec
   return {
     ...passedOn(engine),
     keyCodec: {
       get ordered() {
-        return opened.get().keyCodec.ordered
+        return keyCodec().ordered
       },
-      encode: name => opened.get().keyCodec.encode(name),
-      decode: stored => opened.get().keyCodec.decode(stored),
+      encode: name => keyCodec().encode(name),
+      decode: stored => keyCodec().decode(stored),
     },
+    ...(engine.salvage && {
+      salvage: async (salvageOptions?: SalvageOptions) => {
+        const view = await (engine.salvage as NonNullable<Engine['salvage']>)(salvageOptions)
+        try {
+          // While it is open its keys are at hand, and the one it was opened with may have been replaced since.
+          if (opened.users > 0) return new SealedSalvageView(view, opened.get())
+          salvaged ??= new SealedStore(engine, await salvageKeys(view, secret))
+          return new SealedSalvageView(view, salvaged)
+        } catch (error) {
+          view.close()
+          throw error
+        }
+      },
+    }),
     open: opened.open,
     close: opened.close,
     get: (table, rowKey) => opened.get().get(table, rowKey),
@@ -159,6 +180,18 @@ async function unlock(engine: Engine, secret: Secret, wanted: KeyMode | undefine
     { flush: true },
   )
   return other === undefined ? ring : KeyRing.unlock(other, secret)
+}
+
+/** The keys of a store of which anything may be damaged. */
+async function salvageKeys(view: SalvageView, secret: Secret): Promise<KeyRing> {
+  const stored = await view.get('meta', ENCRYPTION_KEY)
+  if (stored !== undefined || view.damage.length === 0) {
+    const record = stored === undefined ? await readKeyRecord(view, undefined) : decodeKeyRecord(stored)
+    if (record !== undefined) return KeyRing.unlock(record, secret)
+  }
+  throw new DataIntegrityError(
+    'The record of the encryption keys of the store is lost. Without it nothing can be decrypted: take the store from a backup.',
+  )
 }
 
 /** @throws {EncryptionError} if there is data that is not encrypted, or not in the mode that is wanted. */
@@ -355,5 +388,36 @@ class SealedView implements View {
 
   close(): void {
     this.#view.close()
+  }
+}
+
+/** A view of a damaged store. */
+class SealedSalvageView extends SealedView implements SalvageView {
+  readonly damage: readonly Damage[]
+  readonly mayStraysBeOutdated: boolean
+  readonly #salvage: SalvageView
+  readonly #sealed: SealedStore
+
+  constructor(view: SalvageView, store: SealedStore) {
+    super(view, store)
+    this.#salvage = view
+    this.#sealed = store
+    this.damage = view.damage
+    this.mayStraysBeOutdated = view.mayStraysBeOutdated
+  }
+
+  *strays(): Generator<StrayPage, void, undefined> {
+    for (const { rows, written } of this.#salvage.strays()) {
+      yield { written, rows: rows.map(row => this.#openStray(row)) }
+    }
+  }
+
+  /** Nothing tells of which table it is, but which key opens it. */
+  #openStray({ key, value }: Row): Row {
+    for (const table of TABLES) {
+      const opened = this.#sealed.ring.open(table, key, value)
+      if (opened !== undefined) return { key, value: opened }
+    }
+    return { key, value: EMPTY_BYTES }
   }
 }

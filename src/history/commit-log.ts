@@ -131,9 +131,9 @@ export function rekeyLogRow({ key, value }: Row, rekey: Rekey): Row {
   return { key, value: encodePart(epoch, author, renamed, 0, renamed.length) }
 }
 
-/** @throws {DataIntegrityError} if the row is not a whole part of an entry. */
-export function checkLogRow(row: Row): void {
-  decodePart(counterAt(row.key), row.value)
+/** The part of an entry that is in a row. @throws {DataIntegrityError} if it is not whole. */
+export function readLogRow(row: Row): LogEntry {
+  return decodePart(counterAt(row.key), row.value)
 }
 
 /**

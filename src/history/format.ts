@@ -61,6 +61,9 @@ export function isCopyMark(stored: Uint8Array | undefined): boolean {
   return stored !== undefined && isReadable(stored) && parse(stored) === UNFINISHED_COPY
 }
 
+/** What stands as the format of a store that this varve has written. */
+export const FORMAT_ROW: Uint8Array = encode(FORMAT_VERSION)
+
 function encode(format: number | string, copy?: string): Uint8Array {
   return Buffer.from(JSON.stringify({ format, copy }))
 }

@@ -12,7 +12,7 @@ import type { EngineStats } from '../engine/engine.ts'
 import type { CompactOptions, CompactSummary, History } from '../history/history.ts'
 import type { PackTotals } from '../history/packer.ts'
 import { decodePayload, type Payload, payloadsEqual, toPayload } from '../history/record.ts'
-import type { Verification, VerifyOptions } from '../history/verify.ts'
+import { checkVerifyOptions, type Verification, type VerifyOptions } from '../history/verify.ts'
 import type { Difference, SnapshotComparison } from '../snapshot/compare.ts'
 import type { ExportSnapshotOptions } from '../snapshot/export-snapshot.ts'
 import type { ImportSnapshotOptions } from '../snapshot/import-snapshot.ts'
@@ -201,10 +201,8 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
    */
   set<K extends KeyOf<S>>(key: K, value: S[K]): Promise<void> {
     if (this.#closing !== undefined) return Promise.reject(new StoreClosedError())
-    return this.#recorder.measureEffect('set', meter => {
-      const bytes = this.#history.keys.encode(key)
-      const payload = this.#encode(value, meter)
-      return this.#history.mutate({ keys: [bytes], apply: draft => draft.set(bytes, payload) })
+    return this.#recorder.measureEffect('set', (meter, settled) => {
+      this.#history.put(this.#history.keys.encode(key), this.#encode(value, meter), settled)
     })
   }
 
@@ -216,15 +214,18 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
     return this.#run('setMany', async meter => {
       const pairs: Iterable<unknown> = isIterable(entries) ? entries : entriesOf(entries, 'entries')
       const targets = new Map<string, { readonly key: Uint8Array; readonly payload: Payload }>()
+      let bytes = 0
       for (const pair of pairs) {
         if (!Array.isArray(pair)) throw invalidOption('entries', 'made of [key, value] pairs', pair)
         const key = this.#history.keys.encode(pair[0])
         const payload = toPayload(encodeUnder(pair[0] as string, pair[1]), this.#parts.compression)
-        meter.bytes += payload.bytes.byteLength
+        bytes += payload.bytes.byteLength
         targets.set(pair[0] as string, { key, payload })
       }
+      meter.bytes += bytes
       const { operationId, value } = await this.#history.mutate({
         keys: Array.from(targets.values(), ({ key }) => key),
+        bytes,
         apply(draft) {
           let set = 0
           for (const { key, payload } of targets.values()) {
@@ -499,11 +500,7 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
 
   /** Looks at every record: its checksum, that its value decodes, that the tables fit each other. */
   verify(options: VerifyOptions = {}): Promise<Verification> {
-    return this.#run('verify', async () =>
-      this.#history.verify(
-        checkOptions<VerifyOptions>(options, { signal: abortSignal, onProgress: callback }, 'verify()'),
-      ),
-    )
+    return this.#run('verify', async () => this.#history.verify(checkVerifyOptions(options)))
   }
 
   /**

@@ -16,6 +16,8 @@ import {
   memory,
   type Persistence,
   type PersistenceOptions,
+  repair,
+  verify,
 } from '../../src/index.ts'
 import { remoteEngine } from '../support/remote-engine.ts'
 import { EMBEDDED, ENGINES, newPlace, type Place, take, temporaryFolder, toArray } from '../support/stores.ts'
@@ -282,6 +284,46 @@ describe.each(EMBEDDED)('damage of an encrypted store, on %s', name => {
     await expect(state.get('a')).rejects.toThrow(DataIntegrityError)
     expect(await state.get('b')).toBe(2)
     expect((await state.verify()).problems).toMatchObject([{ table: 'live', key: 'a' }])
+  })
+
+  it('is repaired, into an encrypted store or a plain one', async () => {
+    const place = await newPlace(name)
+    const state = await place.open({ encryptionKey: key })
+    await fill(state, 5)
+    await state.rotateEncryptionKey(key, { reencrypt: true })
+    const before = await contents(state)
+    await state.close()
+    const from = (): Engine => encrypted(place.engine(), { key })
+    expect(await verify(from())).toMatchObject({ ok: true })
+    const engine = place.engine()
+    await engine.open()
+    onTestFinished(() => engine.close())
+    await engine.commit(async (view, batch) => {
+      batch.put('live', Buffer.from('only/0'), (await view.get('live', Buffer.from('only/2'))) as Uint8Array)
+    })
+    expect((await verify(from())).problems).toMatchObject([{ table: 'live', key: 'only/0' }])
+    for (const to of [memory(), encrypted(memory(), { key })]) {
+      const { lost } = await repair(from(), to)
+      expect(lost.keys.map(lostKey => lostKey.key)).toEqual(['only/0'])
+      await using repaired = await createPersistence({ engine: to })
+      const [current, snapshots] = (await contents(repaired)) as [Record<string, unknown>, unknown]
+      const { 'only/0': _, ...rest } = (before as [Record<string, unknown>, unknown])[0]
+      expect(current).toEqual(rest)
+      expect(snapshots).toMatchObject((before as [unknown, object])[1])
+    }
+    expect(await codeOf(verify(place.engine()))).toBe('ENCRYPTION_KEY_MISSING')
+    expect(await codeOf(verify(encrypted(place.engine(), { key: randomBytes(32) })))).toBe(
+      'ENCRYPTION_KEY_WRONG',
+    )
+  })
+
+  it('cannot be repaired where keys are encrypted, and is said to be so', async () => {
+    const place = await newPlace(name)
+    const state = await place.open({ encryptionKey: key, encryptKeys: true })
+    await state.set('a', 1)
+    await state.close()
+    const repairing = repair(encrypted(place.engine(), { key }), memory())
+    await expect(repairing).rejects.toThrow(/whose keys are encrypted cannot be repaired/)
   })
 
   it('of the keys is not taken for a wrong key', async () => {
