@@ -40,6 +40,9 @@ export interface LogEntry {
   readonly changes: readonly LoggedChange[]
 }
 
+/** How a stored key is stored elsewhere. */
+export type Rekey = (key: Uint8Array) => Uint8Array
+
 /** Who made a commit: the writer and the range of its operation numbers. */
 export interface CommitAuthor {
   readonly writer: string
@@ -119,6 +122,13 @@ function decodePart(sequence: number, bytes: Uint8Array): LogEntry {
     lastOperation,
     changes,
   }
+}
+
+/** The same row with other names for its keys. */
+export function rekeyLogRow({ key, value }: Row, rekey: Rekey): Row {
+  const { epoch, changes, ...author } = decodePart(counterAt(key), value)
+  const renamed = changes.map(change => ({ ...change, key: rekey(change.key) }))
+  return { key, value: encodePart(epoch, author, renamed, 0, renamed.length) }
 }
 
 /** The part of an entry that is in a row. @throws {DataIntegrityError} if it is not whole. */

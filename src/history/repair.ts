@@ -101,7 +101,7 @@ export async function repair(from: Engine, to: Engine, options: RepairOptions = 
   if (from.salvage !== undefined) {
     const view = await from.salvage({ signal: checked.signal })
     try {
-      return await repairInto(view, to, checked)
+      return await repairInto(from, view, to, checked)
     } finally {
       view.close()
     }
@@ -110,7 +110,7 @@ export async function repair(from: Engine, to: Engine, options: RepairOptions = 
   try {
     const view = from.read()
     try {
-      return await repairInto(Object.assign(view, NO_DAMAGE), to, checked)
+      return await repairInto(from, Object.assign(view, NO_DAMAGE), to, checked)
     } finally {
       view.close()
     }
@@ -125,17 +125,32 @@ const NO_DAMAGE: Pick<SalvageView, 'damage' | 'strays' | 'mayStraysBeOutdated'> 
   mayStraysBeOutdated: false,
 }
 
-async function repairInto(view: SalvageView, to: Engine, options: RepairOptions): Promise<RepairSummary> {
+async function repairInto(
+  from: Engine,
+  view: SalvageView,
+  to: Engine,
+  options: RepairOptions,
+): Promise<RepairSummary> {
+  refuseEncryptedKeys(from)
   const work = new Repair(view, options)
   await work.look()
   await to.open()
   try {
+    refuseEncryptedKeys(to)
     const writer = new StoreWriter(to)
     await writer.begin()
     return await work.write(writer)
   } finally {
     await to.close()
   }
+}
+
+/** Rows are taken over with the keys under which they are stored, which mean something to their own store only. */
+function refuseEncryptedKeys(engine: Engine): void {
+  if (engine.keyCodec === undefined || engine.keyCodec.ordered) return
+  throw new InvalidArgumentError(
+    'A store whose keys are encrypted cannot be repaired, nor be what a repair makes. Take it from a backup; verify() says what is damaged, and what is whole can be read as before.',
+  )
 }
 
 /** Rows that no tree leads to, of one table: the newest of each key. */
@@ -214,8 +229,8 @@ class Repair {
       const format = await this.#view.get('meta', FORMAT_KEY)
       if (format === undefined) throw new DataIntegrityError('The record of the format is missing.')
       // A copy that was broken off holds only a part, and its source the whole.
-      if (isCopyMark(format)) readFormat(format)
-      readFormat(format)
+      if (isCopyMark(format)) await readFormat(format, this.#view)
+      await readFormat(format, this.#view)
     } catch (error) {
       if (!(error instanceof DataIntegrityError)) throw error
       this.#report('meta', error)
