@@ -220,7 +220,10 @@ export class History {
   /** The epoch of a moment in a view that the caller holds. @throws {SnapshotNotFoundError} */
   epochIn(view: View, moment: Moment): MaybePromise<number> {
     if (moment === 'head') return whenReady(this.headIn(view), head => head.epoch)
-    return whenReady(requireSnapshot(view, moment), snapshot => snapshot.epoch)
+    return whenReady(requireSnapshot(view, moment), ({ epoch }) => {
+      // Whoever reads a snapshot has seen the state that it seals.
+      return epoch < this.#knownEpoch ? epoch : whenReady(this.headIn(view), () => epoch)
+    })
   }
 
   /** Where the log that readers can see ends, and the epoch they see: a commit that is pending is not visible yet. */
@@ -345,6 +348,11 @@ export class History {
   /** A change that shares its commit with others. */
   mutate<T>(mutation: Mutation<T>): Promise<Committed<T>> {
     return this.#committer.mutate(mutation)
+  }
+
+  /** Sets a key, in a commit shared with others. Calls `settled` once it is made, or with the error that it failed with. */
+  put(key: Uint8Array, payload: Payload, settled: (error?: unknown) => void): void {
+    this.#committer.put(key, payload, settled)
   }
 
   /** A commit of its own, for what is not a change of keys. */

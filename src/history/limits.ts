@@ -3,8 +3,17 @@
  * many: none of them may change what a caller sees.
  */
 export interface HistoryLimits {
-  /** Mutations of more keys than this do not share a commit, so that none holds the event loop for long. */
+  /**
+   * Mutations of more keys than this, or of more payload bytes, do not share a commit. It bounds what an engine has to
+   * hold of a commit in memory: for LMDB the pages that change, up to two a key.
+   */
   readonly groupKeys: number
+  readonly groupBytes: number
+  /** In a store of few keys neighbours share pages: with at most so many keys, more of them may share a commit. */
+  readonly fewKeys: number
+  readonly fewGroupKeys: number
+  /** Building a commit of more keys lets the event loop turn after so many. */
+  readonly sliceKeys: number
   /** A log entry of more keys is cut into parts, so that no record grows with the commit. */
   readonly logPartKeys: number
   /** A patch of more keys or payload bytes is staged in the store instead of kept in memory. */
@@ -52,7 +61,11 @@ export interface HistoryLimits {
 }
 
 export const DEFAULT_LIMITS: HistoryLimits = {
-  groupKeys: 20_000,
+  groupKeys: 50_000,
+  groupBytes: 64 * 1024 * 1024,
+  fewKeys: 1_000_000,
+  fewGroupKeys: 200_000,
+  sliceKeys: 2048,
   logPartKeys: 4096,
   patchKeys: 20_000,
   patchBytes: 8 * 1024 * 1024,

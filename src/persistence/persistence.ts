@@ -197,10 +197,8 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
    */
   set<K extends KeyOf<S>>(key: K, value: S[K]): Promise<void> {
     if (this.#closing !== undefined) return Promise.reject(new StoreClosedError())
-    return this.#recorder.measureEffect('set', meter => {
-      const bytes = encodeKey(key)
-      const payload = this.#encode(value, meter)
-      return this.#history.mutate({ keys: [bytes], apply: draft => draft.set(bytes, payload) })
+    return this.#recorder.measureEffect('set', (meter, settled) => {
+      this.#history.put(encodeKey(key), this.#encode(value, meter), settled)
     })
   }
 
@@ -212,15 +210,18 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
     return this.#run('setMany', async meter => {
       const pairs: Iterable<unknown> = isIterable(entries) ? entries : entriesOf(entries, 'entries')
       const targets = new Map<string, { readonly key: Uint8Array; readonly payload: Payload }>()
+      let bytes = 0
       for (const pair of pairs) {
         if (!Array.isArray(pair)) throw invalidOption('entries', 'made of [key, value] pairs', pair)
         const key = encodeKey(pair[0])
         const payload = toPayload(encodeUnder(pair[0] as string, pair[1]), this.#parts.compression)
-        meter.bytes += payload.bytes.byteLength
+        bytes += payload.bytes.byteLength
         targets.set(pair[0] as string, { key, payload })
       }
+      meter.bytes += bytes
       const { operationId, value } = await this.#history.mutate({
         keys: Array.from(targets.values(), ({ key }) => key),
+        bytes,
         apply(draft) {
           let set = 0
           for (const { key, payload } of targets.values()) {

@@ -20,7 +20,7 @@ import {
   fillSample,
   type States,
 } from '../support/corruption.ts'
-import { below, pick, seeded } from '../support/random.ts'
+import { seededRandom } from '../support/random.ts'
 import { StoreReader } from '../support/store-reader.ts'
 import { scratchFolder } from '../support/stores.ts'
 import { soakSize, timeFor } from './size.ts'
@@ -39,7 +39,7 @@ describe('a damaged data file', () => {
     folder = await scratchFolder()
     whole = join(folder, 'whole')
     damaged = join(folder, 'damaged')
-    expected = await fillSample(whole, seeded(seed))
+    expected = await fillSample(whole, seededRandom(seed))
     await cp(whole, damaged, { recursive: true })
     const files = ['generation-1/data.mdb', 'generation-1/lock.mdb', 'CURRENT']
     contents = new Map(
@@ -60,10 +60,10 @@ describe('a damaged data file', () => {
       const began = performance.now()
       for (let i = 0; i < inputs; i++) {
         // Each has a seed of its own, to be tried again alone.
-        const random = seeded(seed * 1_000_003 + i)
+        const random = seededRandom(seed * 1_000_003 + i)
         const file =
-          below(random, 20) === 0
-            ? below(random, 2) === 0
+          random.below(20) === 0
+            ? random.below(2) === 0
               ? 'CURRENT'
               : 'generation-1/lock.mdb'
             : 'generation-1/data.mdb'
@@ -155,8 +155,8 @@ describe('a damaged export', () => {
       const count = (what: string): void => void counts.set(what, (counts.get(what) ?? 0) + 1)
       const began = performance.now()
       for (let i = 0; i < inputs; i++) {
-        const random = seeded(seed * 2_000_003 + i)
-        const name = pick(random, names)
+        const random = seededRandom(seed * 2_000_003 + i)
+        const name = random.pick(names)
         const { kind, at, bytes } = corrupt(contents.get(name) as Buffer, random)
         const path = join(folder, `damaged.${name}`)
         await writeFile(path, bytes)
@@ -223,8 +223,8 @@ describe('a damaged cache on disk', () => {
       const count = (what: string, by = 1): void => void counts.set(what, (counts.get(what) ?? 0) + by)
       const began = performance.now()
       for (let i = 0; i < inputs; i++) {
-        const random = seeded(seed * 3_000_017 + i)
-        const name = pick(random, files)
+        const random = seededRandom(seed * 3_000_017 + i)
+        const name = random.pick(files)
         if ((contents.get(name) as Buffer).length === 0) continue
         const { kind, at, bytes } = corrupt(contents.get(name) as Buffer, random)
         await rm(path, { recursive: true })

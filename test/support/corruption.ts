@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util'
 import { createPersistence, type Engine, type Persistence, type RepairSummary } from '../../src/index.ts'
-import { below, pick, type Random } from './random.ts'
+import type { Random } from './random.ts'
 
 /** What a store holds: its current state as `head`, and each snapshot. */
 export type States = ReadonlyMap<string, Readonly<Record<string, unknown>>>
@@ -17,7 +17,7 @@ export async function fillSample(basePath: string, random: Random): Promise<Stat
   try {
     for (let round = 1; round <= ROUNDS; round++) {
       await state.setMany(someEntries(random, 16, round))
-      for (let i = 0; i < 2; i++) await state.delete(`key/${below(random, KEYS)}`)
+      for (let i = 0; i < 2; i++) await state.delete(`key/${random.below(KEYS)}`)
       await state.createSnapshot({ tag: `round-${round}`, userInfo: { round } })
       if (round === ROUNDS - 3) await state.compact()
     }
@@ -30,19 +30,19 @@ export async function fillSample(basePath: string, random: Random): Promise<Stat
 }
 
 function someEntries(random: Random, count: number, round: number): [string, unknown][] {
-  return Array.from({ length: count }, () => [`key/${below(random, KEYS)}`, someValue(random, round)])
+  return Array.from({ length: count }, () => [`key/${random.below(KEYS)}`, someValue(random, round)])
 }
 
 function someValue(random: Random, round: number): unknown {
   const text = `round ${round} `
-  return pick<() => unknown>(random, [
+  return random.pick<() => unknown>([
     () => round,
-    () => text.repeat(1 + below(random, 10)),
-    () => ({ round, list: Array.from({ length: below(random, 20) }, (_, i) => i), text }),
+    () => text.repeat(1 + random.below(10)),
+    () => ({ round, list: Array.from({ length: random.below(20) }, (_, i) => i), text }),
     () => new Date(round * 1e9),
     () => new Map([[text, new Set([round, 2])]]),
     // Longer than a page, and not to be compressed.
-    () => Uint8Array.from({ length: 1500 + below(random, 4000) }, () => below(random, 256)),
+    () => Uint8Array.from({ length: 1500 + random.below(4000) }, () => random.below(256)),
     () => text.repeat(600),
   ])()
 }
@@ -66,19 +66,19 @@ const PAGE_BYTES = 4096
 
 /** Damages the content of a file: mostly one bit, as that is the hardest to notice. */
 export function corrupt(content: Buffer, random: Random): Corruption {
-  const kind = pick(random, ['flip', 'flip', 'flip', 'zero', 'cut', 'garbage'] as const)
-  const at = below(random, content.byteLength)
+  const kind = random.pick(['flip', 'flip', 'flip', 'zero', 'cut', 'garbage'] as const)
+  const at = random.below(content.byteLength)
   if (kind === 'cut') return { kind, at, bytes: Buffer.from(content.subarray(0, at)) }
   const bytes = Buffer.from(content)
   if (kind === 'flip') {
-    bytes[at] = (bytes[at] as number) ^ (1 << below(random, 8))
+    bytes[at] = (bytes[at] as number) ^ (1 << random.below(8))
   } else if (kind === 'zero') {
     const page = at - (at % PAGE_BYTES)
     bytes.fill(0, page, Math.min(bytes.byteLength, page + PAGE_BYTES))
     return { kind, at: page, bytes }
   } else {
-    const end = Math.min(bytes.byteLength, at + 1 + below(random, 200))
-    for (let i = at; i < end; i++) bytes[i] = below(random, 256)
+    const end = Math.min(bytes.byteLength, at + 1 + random.below(200))
+    for (let i = at; i < end; i++) bytes[i] = random.below(256)
   }
   return { kind, at, bytes }
 }

@@ -1,22 +1,31 @@
-/** A generator of numbers in [0, 1) that a seed determines (mulberry32). */
-export type Random = () => number
+/** Numbers that are the same for the same seed. */
+export interface Random {
+  /** In [0, 1). */
+  next(): number
+  /** A whole number in [0, limit). */
+  below(limit: number): number
+  /** Whether something happens that does so with this probability. */
+  chance(probability: number): boolean
+  pick<T>(items: readonly T[]): T
+}
 
-export function seeded(seed: number): Random {
-  let state = seed >>> 0
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0
+/** The Mulberry32 of Tommy Ettinger. */
+export function seededRandom(seed: number): Random {
+  let state = seed | 0
+  function next(): number {
+    state = (state + 0x6d2b79f5) | 0
     let mixed = Math.imul(state ^ (state >>> 15), state | 1)
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)) ^ mixed
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
     return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
   }
-}
-
-/** A whole number below `end`. */
-export function below(random: Random, end: number): number {
-  return Math.floor(random() * end)
-}
-
-/** One of some items. */
-export function pick<T>(random: Random, items: readonly T[]): T {
-  return items[below(random, items.length)] as T
+  const below = (limit: number): number => Math.floor(next() * limit)
+  return {
+    next,
+    below,
+    chance: probability => next() < probability,
+    pick<T>(items: readonly T[]): T {
+      if (items.length === 0) throw new RangeError('There is nothing to pick from.')
+      return items[below(items.length)] as T
+    },
+  }
 }

@@ -6,7 +6,14 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { EngineError } from '../../core/errors.ts'
 import { toEngineError } from './errors.ts'
 import { problemOfStart } from './file-start.ts'
-import { DATA_FILE, generationFolder, generationsIn, LOCK_FILE, readCurrentGeneration } from './generation.ts'
+import {
+  DATA_FILE,
+  flushFolder,
+  generationFolder,
+  generationsIn,
+  LOCK_FILE,
+  readCurrentGeneration,
+} from './generation.ts'
 import { KNOWS_PAGES } from './page.ts'
 import { openPageFile } from './page-file.ts'
 
@@ -43,7 +50,7 @@ export async function prepareFolder(path: string): Promise<PreparedFolder> {
 }
 
 /**
- * Creates a folder and what is missing above it.
+ * Creates a folder and what is missing above it, so that a loss of power does not take them away again.
  *
  * `mkdir` of Node does so too, but never ends where a folder that is there refuses to have another made in it with
  * `ENOENT`, as `/proc` does: it takes that to mean that the parent is missing, and makes it again, for ever.
@@ -51,6 +58,8 @@ export async function prepareFolder(path: string): Promise<PreparedFolder> {
 async function createFolder(path: string): Promise<void> {
   try {
     await mkdir(path)
+    // Where something may be created that may not be read, this is as far as it goes.
+    await flushFolder(dirname(path)).catch(() => undefined)
   } catch (error) {
     if (await isFolder(path)) return
     const parent = dirname(path)
