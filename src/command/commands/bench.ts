@@ -42,8 +42,13 @@ export async function bench(
     if (entries.length === 0) entries = [EXAMPLE]
     measurements.push(...(await measureReads(store, entries, measure)))
   })
+  // Values of an encrypted store are not written elsewhere as they are.
+  const encryptionKey = await session.encryptionKey()
   await withScratchStore(place, host.cwd, async engine => {
-    const scratch = await createPersistence({ engine })
+    const scratch = await createPersistence({
+      engine,
+      ...(encryptionKey !== undefined && { encryptionKey }),
+    })
     try {
       measurements.push(...(await measureWrites(scratch, entries, measure)))
     } finally {
