@@ -373,11 +373,12 @@ describe.skipIf(POSTGRES === '')('a pool of the caller’s', () => {
   })
 
   it('that is used up is a clear error', async () => {
+    const max = 5
     const pool = new pg.Pool({
       connectionString: POSTGRES,
       pipeline: true,
-      max: 5,
-      connectionTimeoutMillis: 50,
+      max,
+      connectionTimeoutMillis: 1_000,
     })
     onTestFinished(() => pool.end())
     const state = await createPersistence({
@@ -386,10 +387,17 @@ describe.skipIf(POSTGRES === '')('a pool of the caller’s', () => {
     onTestFinished(() => state.close())
     await state.setMany({ a: 1, b: 2 })
     const clients: pg.PoolClient[] = []
+    const releaseAll = (): void => {
+      for (const client of clients.splice(0)) client.release()
+    }
+    onTestFinished(releaseAll)
     // Lookups may hold one a little longer.
-    for (let client = await next(pool); client !== undefined; client = await next(pool)) clients.push(client)
+    while (clients.length < max) {
+      const client = await next(pool)
+      if (client !== undefined) clients.push(client)
+    }
     await expect(state.getMany(['a', 'b'])).rejects.toMatchObject({ code: 'ENGINE_TOO_MANY_CONNECTIONS' })
-    for (const client of clients) client.release()
+    releaseAll()
     expect(await state.getMany(['a', 'b'])).toEqual([1, 2])
   })
 })
