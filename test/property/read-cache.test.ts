@@ -347,7 +347,7 @@ describe.each(Object.keys(CACHES))('a store behind the cache %s', kind => {
                 logger: SILENT_LOGGER,
                 limits: lowCacheLimits,
               })
-            return (await openWithLimits(remoteEngine(engine), lowLimits, {}, openReads)).persistence
+            return (await openWithLimits(remoteEngine(engine), lowLimits, {}, { openReads })).persistence
           }
           const world = new World(open, folder, mode)
           await world.start(memory())
