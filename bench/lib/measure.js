@@ -54,3 +54,17 @@ import { median } from './statistics.js'
 export function speedOver({ samples, subject }, against) {
   return median(samples[against] ?? []) / median(samples[subject] ?? [])
 }
+
+/**
+ * A measure of varve beside others.
+ *
+ * @param {string} what
+ * @param {number} keys
+ * @param {Record<string, number[]>} samples
+ * @param {readonly Goal[]} goals
+ * @param {string} [per]
+ * @returns {Measure}
+ */
+export function measureOf(what, keys, samples, goals, per = 'call') {
+  return { what, keys, per, samples, subject: 'varve', goals }
+}
