@@ -1,8 +1,9 @@
 import { resolve } from 'node:path'
+import type { Readable } from 'node:stream'
 import { ImportError, InvalidArgumentError } from '../core/errors.ts'
-import { findInfinity } from '../transfer/find-infinity.ts'
 import { openImport } from '../transfer/open-file.ts'
 import { fromTypedJson } from '../transfer/typed-json.ts'
+import { parseJson } from './parse-json.ts'
 import type { Progress } from './progress-bar.ts'
 import type { Session } from './session.ts'
 
@@ -32,17 +33,22 @@ async function* readBytes(
 }
 
 /** Whoever reads a terminal or a pipe may wait for long: an abort ends the waiting. */
-async function* untilAborted(stream: AsyncIterable<unknown>, signal: AbortSignal): AsyncGenerator<unknown> {
-  const iterator = stream[Symbol.asyncIterator]()
+async function* untilAborted(stream: Readable, signal: AbortSignal): AsyncGenerator<unknown> {
+  const iterator: AsyncIterator<unknown> = stream[Symbol.asyncIterator]()
   const aborted = new Promise<never>((_, reject) => {
     signal.addEventListener('abort', () => reject(signal.reason), { once: true })
   })
   aborted.catch(() => undefined)
   signal.throwIfAborted()
-  for (;;) {
-    const next = await Promise.race([iterator.next(), aborted])
-    if (next.done === true) return
-    yield next.value
+  try {
+    for (;;) {
+      const next = await Promise.race([iterator.next(), aborted])
+      if (next.done === true) return
+      yield next.value
+    }
+  } finally {
+    // A pipe that somebody holds open would keep the process.
+    stream.destroy()
   }
 }
 
@@ -90,16 +96,11 @@ export function nameOf(file: string): string {
 export function parseValue(text: string, tagged: boolean): unknown {
   let json: unknown
   try {
-    json = JSON.parse(text)
+    json = parseJson(text, 'The value')
   } catch (cause) {
-    throw new InvalidArgumentError(
-      `The value is not JSON (${(cause as Error).message}). --string takes it as a text as it is.`,
-      { cause },
-    )
-  }
-  const path = findInfinity(json, '$')
-  if (path !== undefined) {
-    throw new InvalidArgumentError(`The number at ${path} is too large: a double holds up to about 1.8e308.`)
+    throw new InvalidArgumentError(`${(cause as Error).message}. --string takes it as a text as it is.`, {
+      cause,
+    })
   }
   return tagged ? fromTypedJson(json, { file: 'the value' }) : json
 }

@@ -1,5 +1,5 @@
 import type { SnapshotOptions } from '../snapshot/snapshot-manager.ts'
-import { findInfinity } from '../transfer/find-infinity.ts'
+import { parseJson } from './parse-json.ts'
 
 /** A line of a history: what it sets and deletes, and the snapshot that follows. */
 export interface ReplayStep {
@@ -15,10 +15,8 @@ export interface ReplayStep {
  * @throws {Error} saying what is wrong with it.
  */
 export function parseReplayStep(text: string): ReplayStep {
-  const line: unknown = JSON.parse(text)
+  const line = parseJson(text, 'it')
   if (!isObject(line)) throw new Error('it is not a JSON object')
-  const path = findInfinity(line, '$')
-  if (path !== undefined) throw new Error(`the number at ${path} is too large`)
   const { put, set, del, delete: deleted, tag, tags, description, ...rest } = line
   const values = put ?? set ?? {}
   if (!isObject(values)) throw new Error('"put" is not an object')
