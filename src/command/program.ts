@@ -107,7 +107,7 @@ export function buildProgram({ output, stderr }: ProgramOutput, runner: Runner):
     })
     .showHelpAfterError('("varve help" lists the commands, "varve help COMMAND" the options of one)')
     .exitOverride()
-    .addHelpText('after', `\n${generalHelp(columns)}`)
+    .addHelpText('after', () => `\n${generalHelp(columns)}`)
 
   /** Declares a command. `choose` takes from all of them what it does. */
   function declare<A extends readonly unknown[], O extends object>(
