@@ -52,15 +52,29 @@ async function* untilAborted(stream: Readable, signal: AbortSignal): AsyncGenera
   }
 }
 
-/** The whole text of a file, or of standard input. */
-export async function readText(session: Session, file: string): Promise<string> {
-  const chunks: Uint8Array[] = []
-  for await (const chunk of readBytes(session, file)) chunks.push(chunk)
-  try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(chunks))
-  } catch (cause) {
-    throw new ImportError(`Cannot read ${nameOf(file)}: it is not text in UTF-8.`, { file, cause })
+/** The text of a file, or of standard input, piece by piece. */
+async function* readPieces(
+  session: Session,
+  file: string,
+  progress?: Progress,
+): AsyncGenerator<string, void, undefined> {
+  const decoder = new TextDecoder('utf-8', { fatal: true })
+  const decode = (bytes?: Uint8Array): string => {
+    try {
+      return decoder.decode(bytes, { stream: bytes !== undefined })
+    } catch (cause) {
+      throw new ImportError(`Cannot read ${nameOf(file)}: it is not text in UTF-8.`, { file, cause })
+    }
   }
+  for await (const chunk of readBytes(session, file, progress)) yield decode(chunk)
+  yield decode()
+}
+
+/** The whole text of a file, or of standard input. */
+export async function readText(session: Session, file: string, progress?: Progress): Promise<string> {
+  const pieces: string[] = []
+  for await (const piece of readPieces(session, file, progress)) pieces.push(piece)
+  return pieces.join('')
 }
 
 /** The lines of a file or of standard input that are not empty, with their numbers. */
@@ -69,18 +83,21 @@ export async function* readLines(
   file: string,
   progress?: Progress,
 ): AsyncGenerator<{ readonly line: number; readonly text: string }, void, undefined> {
-  const decoder = new TextDecoder()
-  let rest = ''
+  let unfinished: string[] = []
   let line = 0
-  for await (const chunk of readBytes(session, file, progress)) {
-    const parts = (rest + decoder.decode(chunk, { stream: true })).split('\n')
-    rest = parts.pop() as string
+  for await (const piece of readPieces(session, file, progress)) {
+    const parts = piece.split('\n')
+    unfinished.push(parts[0] as string)
+    if (parts.length === 1) continue
+    parts[0] = unfinished.join('')
+    unfinished = [parts.pop() as string]
     for (const text of parts) {
       line++
       if (text.trim() !== '') yield { line, text }
     }
   }
-  if (rest.trim() !== '') yield { line: line + 1, text: rest }
+  const text = unfinished.join('')
+  if (text.trim() !== '') yield { line: line + 1, text }
 }
 
 /** How a file is called in messages. */

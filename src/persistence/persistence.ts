@@ -30,7 +30,7 @@ import type { VersionId } from '../snapshot/version.ts'
 import type { ExportSummary, TransferOptions } from '../transfer/transfer-options.ts'
 import { AutoSnapshot } from './auto-snapshot.ts'
 import type { CachedReads, CacheMetrics } from './cached-reads.ts'
-import { type OperationMetrics, OperationRecorder } from './operation-metrics.ts'
+import { type Operation, type OperationMetrics, OperationRecorder } from './operation-metrics.ts'
 import { clearSource, saveSource } from './state-source.ts'
 import { type Transaction, Transactions } from './transaction.ts'
 import { type ExportOptions, exportData, importSource } from './transfer.ts'
@@ -90,6 +90,8 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
   readonly #reader: StateReader<S>
   readonly #transactions: Transactions
   readonly #recorder: OperationRecorder
+  readonly #gets: Operation
+  readonly #sets: Operation
   readonly #watchers = new Set<Watcher<S>>()
   readonly #autoSnapshot: AutoSnapshot | undefined
   readonly #parts: PersistenceParts
@@ -101,6 +103,8 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
     this.#parts = parts
     this.#history = history
     this.#recorder = new OperationRecorder(history.engine.name)
+    this.#gets = this.#recorder.operation('get')
+    this.#sets = this.#recorder.operation('set')
     this.#snapshots = new SnapshotManager<S>(history, parts.compression)
     this.#reader = new StateReader<S>(history, () => 'head', parts.reads)
     const written = this.#recorder.meter('transaction')
@@ -114,7 +118,7 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
 
   #run<T>(name: string, call: (meter: ByteMeter) => MaybePromise<T>): Promise<T> {
     if (this.#closing !== undefined) return Promise.reject(new StoreClosedError())
-    return this.#recorder.measure(name, call)
+    return this.#recorder.measure(this.#recorder.operation(name), call)
   }
 
   #iterate<I extends AsyncIterator<unknown, unknown, undefined>>(name: string, iterate: () => I): I {
@@ -173,7 +177,8 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
   get<K extends KeyOf<S>>(key: K): Promise<S[K] | undefined>
   get<K extends KeyOf<S>, F>(key: K, fallback: F): Promise<S[K] | F>
   get<K extends KeyOf<S>, F>(key: K, fallback?: F): Promise<S[K] | F | undefined> {
-    return this.#run('get', meter => this.#reader.read(key, fallback, meter))
+    if (this.#closing !== undefined) return Promise.reject(new StoreClosedError())
+    return this.#recorder.measure(this.#gets, meter => this.#reader.read(key, fallback, meter))
   }
 
   /**
@@ -197,7 +202,7 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
    */
   set<K extends KeyOf<S>>(key: K, value: S[K]): Promise<void> {
     if (this.#closing !== undefined) return Promise.reject(new StoreClosedError())
-    return this.#recorder.measureEffect('set', meter => {
+    return this.#recorder.measureEffect(this.#sets, meter => {
       const bytes = encodeKey(key)
       const payload = this.#encode(value, meter)
       return this.#history.mutate({ keys: [bytes], apply: draft => draft.set(bytes, payload) })

@@ -446,7 +446,64 @@ describe('moving data', () => {
     ])
     const bad = await varve('replay -', { stdin: '{}\n{"put": 3}' })
     expect(bad).toMatchObject({ code: 6, stdout: '' })
-    expect(bad.stderr).toMatch(/standard input, line 2: "put" is not an object/)
+    expect(bad.stderr).toMatch(/standard input, line 2: "put" is not an object\. Nothing was replayed\.\n$/)
+  })
+})
+
+describe('replay', () => {
+  const history = Array.from({ length: 400 }, (_, i) =>
+    JSON.stringify({ put: { count: i, [`new ${i}`]: i }, del: ['user'], tags: [`t${i}`] }),
+  )
+  const all = ['load', 'log --json', 'tag', 'history count'] as const
+
+  async function everything(): Promise<string[]> {
+    const texts: string[] = []
+    for (const line of all) texts.push((await varve(line)).stdout)
+    return texts
+  }
+
+  it.each([
+    ['{"put": []}', /"put" is not an object/],
+    ['{"put": {"": 1}}', /must not be empty/],
+    ['{"tags": [""]}', /tag/],
+    ['no JSON', /it is not JSON/],
+    ['{"del": "a"}', /"del" is not a list of texts/],
+  ])('takes all back for the line %s, and says which it is', async (line, message) => {
+    await filled()
+    const before = await everything()
+    const stdin = [...history.slice(0, 30), line].join('\n')
+    const { code, stdout, stderr } = await varve('replay -', { stdin })
+    expect({ code, stdout }).toEqual({ code: 6, stdout: '' })
+    expect(stderr).toMatch(message)
+    expect(stderr).toMatch(/^varve: Cannot replay standard input, line 31: .*\. Nothing was replayed\.\n$/)
+    expect(await everything()).toEqual(before)
+    expect((await varve('verify')).code).toBe(0)
+  })
+
+  it('takes all back when it is stopped on the way', async () => {
+    await filled()
+    const before = await everything()
+    const stopping = new AbortController()
+    const replaying = varve('replay -', { stdin: history.join('\n'), signal: stopping.signal })
+    await withStore(async store => {
+      while ((await store.listSnapshots()).length < 4) await delay(1)
+    })
+    stopping.abort(new Interruption(2))
+    expect(await replaying).toEqual({ code: 130, stdout: '', stderr: '' })
+    expect(await everything()).toEqual(before)
+  })
+
+  it('refuses what is not UTF-8, and reads a line of many pieces', async () => {
+    await filled()
+    await writeFile(join(cwd, 'bad.jsonl'), Buffer.from([0x7b, 0x22, 0xff, 0x22, 0x3a, 0x31, 0x7d]))
+    expect(await varve('replay bad.jsonl')).toMatchObject({
+      code: 6,
+      stderr: expect.stringContaining('not text in UTF-8'),
+    })
+    const long = 'é'.repeat(300_000)
+    await writeFile(join(cwd, 'long.jsonl'), `\n{"put": {"long": ${JSON.stringify(long)}}}\r\n{}`)
+    expect(await json('replay long.jsonl --json')).toMatchObject({ snapshots: 2, set: 1 })
+    expect(await json('get long --json')).toMatchObject({ value: long })
   })
 })
 
