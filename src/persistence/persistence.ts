@@ -142,7 +142,11 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
    */
   save(data: S, options: CancelOptions = {}): Promise<CommitSummary> {
     return this.#run('save', async meter => {
-      const { signal } = checkOptions<CancelOptions>(options, { signal: abortSignal }, 'save()')
+      const { signal, onProgress } = checkOptions<CancelOptions>(
+        options,
+        { signal: abortSignal, onProgress: callback },
+        'save()',
+      )
       // Encoded before the first wait, so that what the caller does to the data afterwards changes nothing.
       const encoded = new Map<string, EncodedValue>()
       for (const [key, value] of entriesOf(data, 'data')) {
@@ -152,7 +156,7 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
         encoded.set(key, bytes)
       }
       const source = saveSource(this.#history, encoded, this.#parts.compression, signal)
-      return toSummary(await this.#history.bulk(source))
+      return toSummary(await this.#history.bulk({ ...source, onProgress }))
     })
   }
 

@@ -773,6 +773,26 @@ describe('a terminal', () => {
     }
   })
 
+  it.each([
+    ['import state.jsonl', /20,000 keys set, 0 deleted, 0 unchanged\n$/],
+    ['save state.json', /20,000 keys set, 0 deleted, 0 unchanged\n$/],
+    ['bench --seconds 1', /snapshot .*\n$/],
+  ])('shows a bar for %s, and the result once it has gone', async (line, result) => {
+    await varve('init')
+    const rows = Array.from({ length: 20_000 }, (_, i) => ({ key: `key ${i}`, value: 'x'.repeat(500) }))
+    await writeFile(join(cwd, 'state.jsonl'), rows.map(row => `${JSON.stringify(row)}\n`).join(''))
+    await writeFile(
+      join(cwd, 'state.json'),
+      JSON.stringify(Object.fromEntries(rows.map(({ key, value }) => [key, value]))),
+    )
+    const { stdout } = await varve(line, { columns: 80, together: true, env: { NO_COLOR: '1' } })
+    const last = stdout.lastIndexOf('\x1b[')
+    // A machine that is faster than the bar shows none.
+    expect(stdout.slice(last + 1).replace(/^\[\d*[A-Za-z]/, '')).toMatch(result)
+    expect(stdout.slice(last)).not.toContain('░')
+    expect(stdout).toMatch(/ {2}\d+ %|^\d/)
+  })
+
   it('gets colours, unless NO_COLOR is set', async () => {
     await filled()
     const coloured = await varve('diff', { columns: 80 })

@@ -1,5 +1,7 @@
 import { resolve } from 'node:path'
-import { humanBytes } from '../human-units.ts'
+import type { CommitSummary } from '../../snapshot/snapshot-manager.ts'
+import type { TransferProgress } from '../../transfer/transfer-options.ts'
+import { humanBytes, humanCount } from '../human-units.ts'
 import { safeText } from '../safe-text.ts'
 import type { Session } from '../session.ts'
 import { writeSummary } from '../write-summary.ts'
@@ -8,20 +10,25 @@ import { writeSummary } from '../write-summary.ts'
 export async function importFrom(session: Session, [file]: readonly [string]): Promise<void> {
   const { host, output, signal } = session
   const path = resolve(host.cwd, file)
-  await session.withStore(store =>
-    session.withProgress('Importing', humanBytes, async progress => {
+  const isData = /\.jsonl?(?:\.gz)?$/i.test(path)
+  const imported = await session.withStore(store =>
+    session.withProgress<string | CommitSummary>('Importing', humanBytes, progress => {
       const options = {
         signal,
-        onProgress: ({ bytes, bytesTotal }: { bytes: number; bytesTotal: number }): void =>
-          progress.update(bytes, bytesTotal),
+        onProgress({ bytes, bytesTotal, written, writtenTotal }: TransferProgress): void {
+          if (writtenTotal !== undefined) progress.begin('Writing', humanCount)
+          progress.update(written ?? bytes, writtenTotal ?? bytesTotal)
+        },
       }
-      if (/\.jsonl?(?:\.gz)?$/i.test(path)) {
-        const summary = await store.importData(path, options)
-        await session.result({ file, ...summary }, () => writeSummary(output, summary))
-      } else {
-        const version = await store.importSnapshot(path, options)
-        await session.result({ file, version }, () => output.line(`${safeText(file)} is ${version} here`))
-      }
+      return isData ? store.importData(path, options) : store.importSnapshot(path, options)
     }),
   )
+  // The bar has gone by now: it would be drawn over the result.
+  if (typeof imported === 'string') {
+    await session.result({ file, version: imported }, () =>
+      output.line(`${safeText(file)} is ${imported} here`),
+    )
+  } else {
+    await session.result({ file, ...imported }, () => writeSummary(output, imported))
+  }
 }

@@ -15,19 +15,15 @@ import type { Session } from '../session.ts'
 /** `varve replay FILE`: a history in JSON lines, a snapshot a line; all of it, or nothing. */
 export async function replay(session: Session, [file]: readonly [string]): Promise<void> {
   const { output } = session
-  await session.withStore(store =>
-    session.withProgress('Replaying', humanBytes, async progress => {
-      const started = performance.now()
-      const totals = await replayLines(session, store, file, progress)
-      const milliseconds = Math.round(performance.now() - started)
-      const { snapshots, set, deleted, first, last } = totals
-      await session.result({ ...totals, milliseconds }, () =>
-        output.line(
-          `${counted(snapshots, 'snapshot')}${first === null ? '' : `, ${first} to ${last}`}: ${counted(set, 'value')} set, ` +
-            `${humanCount(deleted)} deleted, in ${humanDuration(milliseconds)}`,
-        ),
-      )
-    }),
+  const totals = await session.withStore(store =>
+    session.withProgress('Replaying', humanBytes, progress => replayLines(session, store, file, progress)),
+  )
+  const { snapshots, set, deleted, first, last, milliseconds } = totals
+  await session.result(totals, () =>
+    output.line(
+      `${counted(snapshots, 'snapshot')}${first === null ? '' : `, ${first} to ${last}`}: ${counted(set, 'value')} set, ` +
+        `${humanCount(deleted)} deleted, in ${humanDuration(milliseconds)}`,
+    ),
   )
 }
 
@@ -37,6 +33,7 @@ interface Totals {
   readonly deleted: number
   readonly first: string | null
   readonly last: string | null
+  readonly milliseconds: number
 }
 
 async function replayLines(
@@ -46,6 +43,7 @@ async function replayLines(
   progress: Progress,
 ): Promise<Totals> {
   const { signal } = session
+  const started = performance.now()
   const lines = new ReplayedLines(store)
   let set = 0
   let deleted = 0
@@ -71,6 +69,7 @@ async function replayLines(
     deleted,
     first: versions[0] ?? null,
     last: versions.at(-1) ?? null,
+    milliseconds: Math.round(performance.now() - started),
   }
 }
 

@@ -1,5 +1,6 @@
 import { ImportError } from '../../core/errors.ts'
 import { fromTypedJson } from '../../transfer/typed-json.ts'
+import { humanBytes, humanCount } from '../human-units.ts'
 import { mapValues } from '../map-values.ts'
 import { parseJson } from '../parse-json.ts'
 import { nameOf, readText, STANDARD } from '../read-input.ts'
@@ -12,9 +13,17 @@ export async function save(
   [file = STANDARD]: readonly [string?],
   flags: { readonly tagged?: boolean },
 ): Promise<void> {
-  const state = parseState(await readText(session, file), file)
-  const data = flags.tagged === true ? mapValues(state, value => fromTypedJson(value, { file })) : state
-  const summary = await session.withStore(store => store.save(data, { signal: session.signal }))
+  const summary = await session.withProgress('Reading', humanBytes, async progress => {
+    const state = parseState(await readText(session, file, progress), file)
+    const data = flags.tagged === true ? mapValues(state, value => fromTypedJson(value, { file })) : state
+    progress.begin('Saving', humanCount)
+    return session.withStore(store =>
+      store.save(data, {
+        signal: session.signal,
+        onProgress: ({ entries, entriesTotal }) => progress.update(entries, entriesTotal),
+      }),
+    )
+  })
   await session.result(summary, () => writeSummary(session.output, summary))
 }
 
