@@ -107,9 +107,41 @@ export class OperationRecorder {
     return this.#run(operation, call, operation.succeeded)
   }
 
-  /** The same for a call whose result is not for its caller. */
-  measureEffect(operation: Operation, call: (meter: ByteMeter) => MaybePromise<unknown>): Promise<void> {
-    return this.#run(operation, call, operation.finished)
+  /**
+   * The same for a call without a result, that tells by `settled` when it has come to an end, and with which error. It makes
+   * nothing but the promise that its caller waits for.
+   */
+  measureEffect(
+    operation: Operation,
+    call: (meter: ByteMeter, settled: (error?: unknown) => void) => void,
+  ): Promise<void> {
+    if (isTraced()) {
+      const traced = (meter: ByteMeter): Promise<void> =>
+        new Promise((resolve, reject) => {
+          call(meter, error => (error === undefined ? resolve() : reject(error)))
+        })
+      return this.#run(operation, traced, operation.finished)
+    }
+    const timed = isTimed(operation.count++)
+    this.#underWay++
+    const start = timed ? performance.now() : 0
+    return new Promise((resolve, reject) => {
+      const settled = (error?: unknown): void => {
+        if (error !== undefined) {
+          operation.errors++
+          reject(error)
+        } else {
+          if (timed) operation.record((performance.now() - start) * NANOSECONDS)
+          resolve()
+        }
+        operation.finished()
+      }
+      try {
+        call(operation, settled)
+      } catch (error) {
+        settled(error)
+      }
+    })
   }
 
   #run<T, R>(

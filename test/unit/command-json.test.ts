@@ -16,10 +16,10 @@ const document = await readFile(join(ROOT, 'docs/command.md'), 'utf8')
 
 /** The shapes of each command, by the rows of the table. */
 const documented = new Map(
-  [...document.matchAll(/^\| (`[a-z]+`(?:, `[a-z]+`)*) \| (.*[{[].*) \|$/gm)].flatMap(
+  [...document.matchAll(/^\| (`[a-z-]+`(?:, `[a-z-]+`)*) \| (.*[{[].*) \|$/gm)].flatMap(
     ([, names = '', cell = '']) => {
       const shapes = [...cell.matchAll(/`([{[][^`]*)`/g)].map(match => match[1] as string)
-      return [...names.matchAll(/\w+/g)].map(([name]) => [name, shapes] as const)
+      return [...names.matchAll(/[\w-]+/g)].map(([name]) => [name, shapes] as const)
     },
   ),
 )
@@ -65,6 +65,8 @@ const LINES = [
   'history a',
   'copy .varve copied',
   'bench --seconds 0',
+  'init --store keyed --key-file old.key',
+  'rotate-key new.key --store keyed --key-file old.key',
   'completion bash',
 ] as const
 
@@ -73,6 +75,8 @@ describe('the JSON of each command', () => {
     const cwd = await temporaryFolder()
     await writeFile(join(cwd, 'plain.json'), '{"user": {"name": "Ada"}}')
     await writeFile(join(cwd, 'history.jsonl'), '{"put": {"a": 1}, "note": "x"}\n{"del": ["a"]}\n')
+    for (const name of ['old', 'new'])
+      await writeFile(join(cwd, `${name}.key`), (name === 'old' ? '1' : '2').repeat(64))
     const unseen = new Map([...documented].map(([command, shapes]) => [command, new Set(shapes)]))
     const see = (line: string, text: string): void => {
       const command = line.split(' ')[0] as string
@@ -97,7 +101,7 @@ describe('the JSON of each command', () => {
     expect([...unseen].filter(([, shapes]) => shapes.size > 0)).toEqual([])
     const { stdout: help } = await runCommand(['--help'], { cwd })
     const list = help.slice(0, help.indexOf('\nVersions '))
-    const commands = [...list.matchAll(/^ {2}([a-z]+)(?: \S.*)? {2,}\S/gm)].map(match => match[1] as string)
+    const commands = [...list.matchAll(/^ {2}([a-z-]+)(?: \S.*)? {2,}\S/gm)].map(match => match[1] as string)
     expect(commands.filter(name => name !== 'help' && !documented.has(name))).toEqual([])
   })
 })

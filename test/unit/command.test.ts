@@ -690,7 +690,7 @@ describe('help', () => {
     const { stdout, code } = await varve('--help')
     expect(code).toBe(0)
     const list = stdout.slice(stdout.indexOf('\nThe state:'), stdout.indexOf('\nVersions '))
-    const commands = [...list.matchAll(/^ {2}([a-z]+)(?: .*)? {2,}\S/gm)].map(match => match[1] as string)
+    const commands = [...list.matchAll(/^ {2}([a-z-]+)(?: .*)? {2,}\S/gm)].map(match => match[1] as string)
     expect(commands.length).toBeGreaterThanOrEqual(26)
     for (const command of commands.filter(name => name !== 'help')) {
       const help = await varve(['help', command])

@@ -76,9 +76,14 @@ async function measureAll(session: Session, measure: Measure): Promise<Measureme
     if (entries.length === 0) entries = [EXAMPLE]
     return measureReads(store, entries, measure)
   })
+  // Values of an encrypted store are not written elsewhere as they are.
+  const encryptionKey = await session.encryptionKey()
   const folder = await scratchFolder(dirname(resolve(host.cwd, place)))
   try {
-    const scratch = await createPersistence({ basePath: folder })
+    const scratch = await createPersistence({
+      basePath: folder,
+      ...(encryptionKey !== undefined && { encryptionKey }),
+    })
     try {
       return [...reads, ...(await measureWrites(scratch, entries, measure))]
     } finally {

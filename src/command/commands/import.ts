@@ -1,4 +1,5 @@
 import { resolve } from 'node:path'
+import { EncryptionError } from '../../core/errors.ts'
 import type { CommitSummary } from '../../snapshot/snapshot-manager.ts'
 import type { TransferProgress } from '../../transfer/transfer-options.ts'
 import { humanBytes, humanCount } from '../human-units.ts'
@@ -12,7 +13,7 @@ export async function importFrom(session: Session, [file]: readonly [string]): P
   const path = resolve(host.cwd, file)
   const isData = /\.jsonl?(?:\.gz)?$/i.test(path)
   const imported = await session.withStore(store =>
-    session.withProgress<string | CommitSummary>('Importing', humanBytes, progress => {
+    session.withProgress<string | CommitSummary>('Importing', humanBytes, async progress => {
       const options = {
         signal,
         onProgress({ bytes, bytesTotal, written, writtenTotal }: TransferProgress): void {
@@ -20,7 +21,13 @@ export async function importFrom(session: Session, [file]: readonly [string]): P
           progress.update(written ?? bytes, writtenTotal ?? bytesTotal)
         },
       }
-      return isData ? store.importData(path, options) : store.importSnapshot(path, options)
+      if (isData) return store.importData(path, options)
+      return store.importSnapshot(path, options).catch(async (error: unknown) => {
+        if (!(error instanceof EncryptionError) || error.code !== 'ENCRYPTION_KEY_MISSING') throw error
+        const encryptionKey = await session.encryptionKey()
+        if (encryptionKey === undefined) throw error
+        return store.importSnapshot(path, { ...options, encryptionKey })
+      })
     }),
   )
   // The bar has gone by now: it would be drawn over the result.

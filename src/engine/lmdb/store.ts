@@ -1,7 +1,9 @@
 import { existsSync } from 'node:fs'
+import { dirname } from 'node:path'
 import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises'
 import { EngineError } from '../../core/errors.ts'
 import type { MaybePromise } from '../../core/maybe-promise.ts'
+import { inSlices } from '../../core/turns.ts'
 import type { Batch, EngineCompactOptions, EngineStats, Table, View } from '../engine.ts'
 import { createLifecycle, type Lifecycle } from '../lifecycle.ts'
 import { createSerialQueue } from '../serial-queue.ts'
@@ -11,6 +13,7 @@ import { prepareFolder } from './data-file.ts'
 import { type Environment, openCurrentEnvironment, type StoreFolder } from './environment.ts'
 import { toEngineError } from './errors.ts'
 import {
+  flushFolder,
   generationFolder,
   listGenerations,
   readCurrentGeneration,
@@ -99,6 +102,8 @@ async function openStore(folder: StoreFolder): Promise<LmdbStore> {
   let trustedUntil = 0
   /** The generation that CURRENT is known to name. */
   let named: number | undefined
+  /** Whether the data file is known to be listed on disk. */
+  let listed = false
   /** The current one, and those before that somebody still reads. */
   const open = new Set([environment])
   /** Orders the commits of this thread: lmdb-js has one write transaction at a time. */
@@ -161,7 +166,7 @@ async function openStore(folder: StoreFolder): Promise<LmdbStore> {
   /** Runs `build` inside a write transaction of the current generation, and then `apply`, which writes. */
   async function transact<T>(
     build: (writer: Writer, generation: number) => MaybePromise<T>,
-    apply: (tables: TableHandles) => void,
+    apply: (tables: TableHandles) => MaybePromise<void>,
     flush: boolean,
   ): Promise<T> {
     for (;;) {
@@ -192,6 +197,22 @@ async function openStore(folder: StoreFolder): Promise<LmdbStore> {
       named = generation
     } catch (cause) {
       throw toEngineError(cause, 'write to', path)
+    }
+  }
+
+  /**
+   * Flushes what lists the data file, whoever has created it: LMDB flushes the file alone, and one that no folder lists is
+   * lost with all that is in it. A generation is listed before anybody moves there.
+   */
+  async function list(): Promise<void> {
+    if (listed) return
+    try {
+      await flushFolder(path)
+      // What may not be read was not created by us.
+      await flushFolder(dirname(path)).catch(nothing)
+      listed = true
+    } catch (cause) {
+      throw toEngineError(cause, 'flush', path)
     }
   }
 
@@ -251,6 +272,7 @@ async function openStore(folder: StoreFolder): Promise<LmdbStore> {
 
     commit: (build, flush) =>
       commits.run(async () => {
+        if (flush) await list()
         let operations: readonly WriteOperation[] = []
         let view: View | undefined
         try {
@@ -293,11 +315,17 @@ async function removeBefore(path: string): Promise<void> {
   }
 }
 
-function apply(tables: TableHandles, operations: readonly WriteOperation[]): void {
-  for (const { table, key, value } of operations) {
-    if (value === undefined) tables[table].remove(key)
-    else tables[table].put(key, value)
-  }
+/** So many operations are applied at a time; between, the event loop turns. */
+const APPLIED_AT_A_TIME = 4096
+
+function apply(tables: TableHandles, operations: readonly WriteOperation[]): MaybePromise<void> {
+  return inSlices(operations.length, APPLIED_AT_A_TIME, (start, end) => {
+    for (let i = start; i < end; i++) {
+      const { table, key, value } = operations[i] as WriteOperation
+      if (value === undefined) tables[table].remove(key)
+      else tables[table].put(key, value)
+    }
+  })
 }
 
 function readOnly(path: string): EngineError {
