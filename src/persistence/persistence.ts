@@ -34,7 +34,7 @@ import type { VersionId } from '../snapshot/version.ts'
 import type { ExportSummary, TransferOptions } from '../transfer/transfer-options.ts'
 import { AutoSnapshot } from './auto-snapshot.ts'
 import type { CachedReads, CacheMetrics } from './cached-reads.ts'
-import { type OperationMetrics, OperationRecorder } from './operation-metrics.ts'
+import { type Operation, type OperationMetrics, OperationRecorder } from './operation-metrics.ts'
 import { clearSource, saveSource } from './state-source.ts'
 import { type Transaction, Transactions } from './transaction.ts'
 import { type ExportOptions, exportData, importSource } from './transfer.ts'
@@ -94,6 +94,8 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
   readonly #reader: StateReader<S>
   readonly #transactions: Transactions
   readonly #recorder: OperationRecorder
+  readonly #gets: Operation
+  readonly #sets: Operation
   readonly #watchers = new Set<Watcher<S>>()
   readonly #autoSnapshot: AutoSnapshot | undefined
   readonly #parts: PersistenceParts
@@ -105,6 +107,8 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
     this.#parts = parts
     this.#history = history
     this.#recorder = new OperationRecorder(history.engine.name)
+    this.#gets = this.#recorder.operation('get')
+    this.#sets = this.#recorder.operation('set')
     this.#snapshots = new SnapshotManager<S>(history, parts.compression)
     this.#reader = new StateReader<S>(history, () => 'head', parts.reads)
     const written = this.#recorder.meter('transaction')
@@ -118,7 +122,7 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
 
   #run<T>(name: string, call: (meter: ByteMeter) => MaybePromise<T>): Promise<T> {
     if (this.#closing !== undefined) return Promise.reject(new StoreClosedError())
-    return this.#recorder.measure(name, call)
+    return this.#recorder.measure(this.#recorder.operation(name), call)
   }
 
   #iterate<I extends AsyncIterator<unknown, unknown, undefined>>(name: string, iterate: () => I): I {
@@ -142,7 +146,11 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
    */
   save(data: S, options: CancelOptions = {}): Promise<CommitSummary> {
     return this.#run('save', async meter => {
-      const { signal } = checkOptions<CancelOptions>(options, { signal: abortSignal }, 'save()')
+      const { signal, onProgress } = checkOptions<CancelOptions>(
+        options,
+        { signal: abortSignal, onProgress: callback },
+        'save()',
+      )
       // Encoded before the first wait, so that what the caller does to the data afterwards changes nothing.
       const encoded = new Map<string, EncodedValue>()
       for (const [key, value] of entriesOf(data, 'data')) {
@@ -152,7 +160,7 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
         encoded.set(key, bytes)
       }
       const source = saveSource(this.#history, encoded, this.#parts.compression, signal)
-      return toSummary(await this.#history.bulk(source))
+      return toSummary(await this.#history.bulk({ ...source, onProgress }))
     })
   }
 
@@ -177,7 +185,8 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
   get<K extends KeyOf<S>>(key: K): Promise<S[K] | undefined>
   get<K extends KeyOf<S>, F>(key: K, fallback: F): Promise<S[K] | F>
   get<K extends KeyOf<S>, F>(key: K, fallback?: F): Promise<S[K] | F | undefined> {
-    return this.#run('get', meter => this.#reader.read(key, fallback, meter))
+    if (this.#closing !== undefined) return Promise.reject(new StoreClosedError())
+    return this.#recorder.measure(this.#gets, meter => this.#reader.read(key, fallback, meter))
   }
 
   /**
@@ -201,7 +210,7 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
    */
   set<K extends KeyOf<S>>(key: K, value: S[K]): Promise<void> {
     if (this.#closing !== undefined) return Promise.reject(new StoreClosedError())
-    return this.#recorder.measureEffect('set', (meter, settled) => {
+    return this.#recorder.measureEffect(this.#sets, (meter, settled) => {
       this.#history.put(this.#history.keys.encode(key), this.#encode(value, meter), settled)
     })
   }

@@ -39,11 +39,7 @@ export interface ReadableState<S = Record<string, unknown>> {
   load(): Promise<S>
 }
 
-/**
- * How single keys of the current state are read: straight from the store, or through a cache.
- *
- * @internal
- */
+/** How single keys of the current state are read: straight from the store, or through a cache. */
 export interface CurrentReads {
   /** What a key holds; `bytes` is the key in UTF-8. */
   get(key: string, bytes: Uint8Array): MaybePromise<Payload | undefined>
