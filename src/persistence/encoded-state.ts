@@ -1,4 +1,5 @@
-import { assertKey, compareKeys } from '../core/key.ts'
+import { fromByteString, toByteString } from '../core/bytes.ts'
+import { assertKey, compareKeys, type KeyCodec } from '../core/key.ts'
 import {
   type EncodedValue,
   encodedEqual,
@@ -14,22 +15,24 @@ const SLAB_BYTES = 1024 * 1024
 const FIELDS = 3
 
 /**
- * A whole state, encoded: its keys in key order, and their values one after the other in large slabs.
+ * A whole state, encoded: its values one after the other in large slabs, in the order of the keys as they are stored.
  *
  * A value takes some bytes beside its own. As an object of its own it would take several times as much as most values.
  */
 export class EncodedState {
-  /** In key order, as the store has them. */
-  readonly keys: readonly string[]
+  readonly #codec: KeyCodec
+  /** What the keys are compared by: they themselves where they are stored in their order, else how they are stored. */
+  readonly #names: readonly string[]
   readonly #slabs: Buffer[] = []
   /** How much of the last slab is taken. */
   #used = SLAB_BYTES
   readonly #places: Uint32Array
   #count = 0
 
-  private constructor(keys: readonly string[]) {
-    this.keys = keys
-    this.#places = new Uint32Array(FIELDS * keys.length)
+  private constructor(codec: KeyCodec, names: readonly string[]) {
+    this.#codec = codec
+    this.#names = names
+    this.#places = new Uint32Array(FIELDS * names.length)
   }
 
   /**
@@ -39,16 +42,38 @@ export class EncodedState {
    * @throws {InvalidKeyError} for a property that cannot be a key
    */
   static of(
+    codec: KeyCodec,
     data: Readonly<Record<string, unknown>>,
     each: (key: string, value: unknown, add: (value: unknown) => void) => void,
   ): EncodedState {
-    const keys = Object.keys(data)
-    for (const key of keys) assertKey(key)
-    sortKeys(keys)
-    const state = new EncodedState(keys)
+    const { keys, names } = codec.ordered ? inOrder(data) : asStored(codec, data)
+    const state = new EncodedState(codec, names)
     const add = (value: unknown): void => state.#add(value)
     for (const key of keys) each(key, data[key], add)
     return state
+  }
+
+  /** How many keys there are. */
+  get size(): number {
+    return this.#names.length
+  }
+
+  /** What a stored key is compared by. */
+  nameOf(stored: Uint8Array): string {
+    return this.#codec.ordered ? this.#codec.decode(stored) : toByteString(stored)
+  }
+
+  /** The `index`-th key, as it is stored. */
+  storedKey(index: number): Uint8Array {
+    const name = this.#names[index] as string
+    return this.#codec.ordered ? this.#codec.encode(name) : fromByteString(name)
+  }
+
+  /** Whether the `index`-th key comes before a name (negative), has it (zero), or comes after. */
+  compare(index: number, name: string): number {
+    const own = this.#names[index] as string
+    // Names of stored bytes have no surrogates: they order as strings do.
+    return compareKeys(own, name)
   }
 
   /** The bytes of all values. */
@@ -58,16 +83,16 @@ export class EncodedState {
     return bytes
   }
 
-  /** The place of a key; -1 if there is none. */
-  indexOf(key: string): number {
+  /** The place of the key that has a name; -1 if there is none. */
+  indexOf(name: string): number {
     let low = 0
-    let high = this.keys.length
+    let high = this.size
     while (low < high) {
       const middle = (low + high) >>> 1
-      if (compareKeys(this.keys[middle] as string, key) < 0) low = middle + 1
+      if (this.compare(middle, name) < 0) low = middle + 1
       else high = middle
     }
-    return this.keys[low] === key ? low : -1
+    return this.#names[low] === name ? low : -1
   }
 
   /** The value of the `index`-th key. */
@@ -135,14 +160,29 @@ export class EncodedState {
   }
 }
 
-/** The order of keys differs from that of strings in surrogates alone, and strings are sorted sooner. */
-function sortKeys(keys: string[]): void {
-  if (isAscending(keys)) return
-  if (keys.some(key => SURROGATE.test(key))) keys.sort(compareKeys)
-  else keys.sort()
+/** The keys of a state, in their order. */
+function inOrder(data: object): { readonly keys: readonly string[]; readonly names: readonly string[] } {
+  const keys = Object.keys(data)
+  for (const key of keys) assertKey(key)
+  if (!isAscending(keys)) {
+    // The order of keys differs from that of strings in surrogates alone, and strings are sorted sooner.
+    if (keys.some(key => SURROGATE.test(key))) keys.sort(compareKeys)
+    else keys.sort()
+  }
+  return { keys, names: keys }
 }
 
 const SURROGATE = /[\ud800-\udfff]/
+
+/** The keys of a state, in the order in which they are stored. */
+function asStored(
+  codec: KeyCodec,
+  data: object,
+): { readonly keys: readonly string[]; readonly names: readonly string[] } {
+  const byName = new Map(Object.keys(data).map(key => [toByteString(codec.encode(key)), key]))
+  const names = [...byName.keys()].sort()
+  return { keys: names.map(name => byName.get(name) as string), names }
+}
 
 function isAscending(keys: readonly string[]): boolean {
   for (let i = 1; i < keys.length; i++) {

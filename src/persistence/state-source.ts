@@ -1,4 +1,3 @@
-import { compareKeys, decodeKey, encodeKey } from '../core/key.ts'
 import type { BulkSource } from '../history/bulk-commit.ts'
 import { deleteOthers } from '../history/delete-others.ts'
 import type { History } from '../history/history.ts'
@@ -11,7 +10,7 @@ const ADDED_AT_A_TIME = 500
 /**
  * The change that makes the state equal to some data: what differs is set, what the data lacks is deleted. `signal` cancels.
  *
- * Both are in key order, so that one walk over them side by side tells everything.
+ * Both are in the order of the stored keys, so that one walk over them side by side tells everything.
  */
 export function saveSource(
   history: History,
@@ -19,26 +18,29 @@ export function saveSource(
   compression: boolean,
   signal?: AbortSignal,
 ): BulkSource {
-  const { keys } = data
+  const { size } = data
   const target = (index: number): Payload => toPayload(data.valueAt(index), compression)
   return {
     async prepare(patch) {
       let next = 0
       for await (const page of history.records('head', {}, { renewable: true })) {
         for (const { key, record } of page) {
-          const name = decodeKey(key)
-          while (next < keys.length && compareKeys(keys[next] as string, name) < 0) {
-            patch.add(encodeKey(keys[next]), target(next))
+          const name = data.nameOf(key)
+          let order = -1
+          while (next < size) {
+            order = data.compare(next, name)
+            if (order >= 0) break
+            patch.add(data.storedKey(next), target(next))
             if (++next % ADDED_AT_A_TIME === 0) await patch.relieve()
           }
-          if (keys[next] !== name) patch.add(key, undefined)
+          if (next === size || order !== 0) patch.add(key, undefined)
           else if (!data.isEqual(next++, record)) patch.add(key, target(next - 1))
         }
         await patch.relieve()
         signal?.throwIfAborted()
       }
-      while (next < keys.length) {
-        patch.add(encodeKey(keys[next]), target(next))
+      while (next < size) {
+        patch.add(data.storedKey(next), target(next))
         if (++next % ADDED_AT_A_TIME !== 0) continue
         await patch.relieve()
         signal?.throwIfAborted()
@@ -46,7 +48,7 @@ export function saveSource(
     },
     async targets(_view, touched) {
       return touched.map(key => {
-        const index = data.indexOf(decodeKey(key))
+        const index = data.indexOf(data.nameOf(key))
         return { target: index < 0 ? undefined : target(index) }
       })
     },

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { type FileHandle, open, realpath, rename, rm, stat } from 'node:fs/promises'
+import { type FileHandle, open, readdir, realpath, rename, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { createGzip } from 'node:zlib'
 import { ExportError } from '../core/errors.ts'
@@ -14,12 +14,18 @@ export interface AtomicWriteOptions {
   readonly gzip?: boolean | undefined
 }
 
+/** The name of a temporary file: a random one, by which it can be told from the files of others. */
+const TEMPORARY = /^\.varve-[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}\.tmp$/
+
+/** A temporary file that nobody has written to for so long was left by a process that died. In milliseconds. */
+const ABANDONED_AFTER = 24 * 60 * 60 * 1000
+
 /**
  * Writes a file as a whole or not at all: readers see the former file, or none, until the new one is complete.
  *
  * The chunks go to a temporary file in the same folder, which is flushed to disk and then renamed over `path`. Whatever
- * fails before that, the temporary file is removed and the former file is as it was. A file that is replaced keeps its
- * permissions; a symbolic link is followed.
+ * fails before that, the temporary file is removed and the former file is as it was; if the process dies, whoever writes to
+ * the folder a day later removes it. A file that is replaced keeps its permissions; a symbolic link is followed.
  *
  * @param chunks Read only as fast as they are written. What it throws is thrown on.
  * @returns the size of the file in bytes.
@@ -51,6 +57,7 @@ export async function atomicWrite(
     })
   }
   const target = former === undefined ? path : await attempt(realpath(path))
+  await removeAbandoned(dirname(target))
   const temporary = join(dirname(target), `.varve-${randomUUID()}.tmp`)
   const handle = await attempt(open(temporary, 'wx'))
   try {
@@ -73,6 +80,19 @@ export async function atomicWrite(
   } catch (error) {
     await rm(temporary, { force: true }).catch(() => {})
     throw error
+  }
+}
+
+/** Removes the temporary files that processes have left in a folder. What cannot be removed is no failure of the export. */
+async function removeAbandoned(folder: string): Promise<void> {
+  const names = await readdir(folder).catch(() => [])
+  for (const name of names) {
+    if (!TEMPORARY.test(name)) continue
+    const file = join(folder, name)
+    const written = (await stat(file).catch(() => undefined))?.mtimeMs
+    if (written !== undefined && written < Date.now() - ABANDONED_AFTER) {
+      await rm(file, { force: true }).catch(() => {})
+    }
   }
 }
 

@@ -8,6 +8,7 @@ import {
   rm,
   stat,
   symlink,
+  utimes,
   writeFile,
 } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -62,6 +63,16 @@ describe('a file that is written', () => {
     await atomicWrite(path, chunks())
     expect(await readFile(path, 'utf8')).toBe('new')
     expect((await stat(path)).mode & 0o777).toBe(0o600)
+  })
+
+  it('has nothing beside it that processes which died have left there a day ago', async () => {
+    const names = ['.varve-11b03c9e-3b67-4b20-992c-16a1b627abea.tmp', '.varve-mine.tmp']
+    const recent = '.varve-22b03c9e-3b67-4b20-992c-16a1b627abea.tmp'
+    for (const name of [...names, recent]) await writeFile(join(folder, name), 'unfinished')
+    const yesterday = new Date(Date.now() - 25 * 60 * 60 * 1000)
+    for (const name of names) await utimes(join(folder, name), yesterday, yesterday)
+    await atomicWrite(path, byteStream('new'))
+    expect((await readdir(folder)).sort()).toStrictEqual([recent, '.varve-mine.tmp', 'state.json'].sort())
   })
 
   it('is the one that a symbolic link leads to', async () => {

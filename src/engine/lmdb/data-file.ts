@@ -5,7 +5,17 @@ import { dirname, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { EngineError } from '../../core/errors.ts'
 import { toEngineError } from './errors.ts'
-import { DATA_FILE, generationFolder, LOCK_FILE, readCurrentGeneration } from './generation.ts'
+import { problemOfStart } from './file-start.ts'
+import {
+  DATA_FILE,
+  flushFolder,
+  generationFolder,
+  generationsIn,
+  LOCK_FILE,
+  readCurrentGeneration,
+} from './generation.ts'
+import { KNOWS_PAGES } from './page.ts'
+import { openPageFile } from './page-file.ts'
 
 /** A folder that LMDB can be let at. */
 export interface PreparedFolder {
@@ -40,7 +50,7 @@ export async function prepareFolder(path: string): Promise<PreparedFolder> {
 }
 
 /**
- * Creates a folder and what is missing above it.
+ * Creates a folder and what is missing above it, so that a loss of power does not take them away again.
  *
  * `mkdir` of Node does so too, but never ends where a folder that is there refuses to have another made in it with
  * `ENOENT`, as `/proc` does: it takes that to mean that the parent is missing, and makes it again, for ever.
@@ -48,6 +58,8 @@ export async function prepareFolder(path: string): Promise<PreparedFolder> {
 async function createFolder(path: string): Promise<void> {
   try {
     await mkdir(path)
+    // Where something may be created that may not be read, this is as far as it goes.
+    await flushFolder(dirname(path)).catch(() => undefined)
   } catch (error) {
     if (await isFolder(path)) return
     const parent = dirname(path)
@@ -88,9 +100,20 @@ async function findDataFile(store: string): Promise<{ readonly current: string; 
     const problem = await problemOf(join(current, DATA_FILE))
     if (problem === undefined) return { current, exists: true }
     if (generation === previous) {
-      if (problem === ABSENT) return { current, exists: false }
+      const isNew = generation === 0 && generationsIn(store).every(number => number === 0)
+      if (problem === ABSENT && isNew) return { current, exists: false }
+      if (problem === ABSENT && generation === 0) {
+        throw new EngineError(
+          `Cannot open the store in ${JSON.stringify(store)}: there are folders of generations in it, and the file CURRENT ` +
+            'that names one of them is missing. Put it back, or let repair(), or "varve verify --repair", make a new store.',
+          { code: 'ENGINE_DAMAGED' },
+        )
+      }
+      const message = `Cannot open the store in ${JSON.stringify(current)}: ${DATA_FILE} in it ${problem}.`
+      if (!problem.startsWith(DAMAGED) && problem !== CUT_OFF) throw new EngineError(message)
       throw new EngineError(
-        `Cannot open the store in ${JSON.stringify(current)}: ${DATA_FILE} in it ${problem}.`,
+        `${message} Restore it from a backup, or let repair(), or "varve verify --repair", make a new store of what is whole.`,
+        { code: 'ENGINE_DAMAGED' },
       )
     }
     previous = generation
@@ -100,6 +123,8 @@ async function findDataFile(store: string): Promise<{ readonly current: string; 
 }
 
 const ABSENT = 'is absent'
+const CUT_OFF = 'has lost its end'
+const DAMAGED = 'is damaged: '
 const CREATION_MS = 50
 
 /**
@@ -135,10 +160,20 @@ async function problemOf(file: string): Promise<string | undefined> {
       little,
     )
     const pages = root === NO_PAGE ? 2n : root + 1n
-    if (BigInt(size) < pages * BigInt(pageSize)) return 'has lost its end'
-    return undefined
+    if (BigInt(size) < pages * BigInt(pageSize)) return CUT_OFF
+    const problem = KNOWS_PAGES ? problemOfPages(file) : undefined
+    return problem && `${DAMAGED}${problem}`
   } finally {
     await handle.close()
+  }
+}
+
+function problemOfPages(path: string): string | undefined {
+  const file = openPageFile(path)
+  try {
+    return problemOfStart(file)
+  } finally {
+    file.close()
   }
 }
 

@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs'
+import { dirname } from 'node:path'
 import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises'
 import { EngineError } from '../../core/errors.ts'
 import type { MaybePromise } from '../../core/maybe-promise.ts'
@@ -12,6 +13,7 @@ import { prepareFolder } from './data-file.ts'
 import { type Environment, openCurrentEnvironment, type StoreFolder } from './environment.ts'
 import { toEngineError } from './errors.ts'
 import {
+  flushFolder,
   generationFolder,
   listGenerations,
   readCurrentGeneration,
@@ -100,6 +102,8 @@ async function openStore(folder: StoreFolder): Promise<LmdbStore> {
   let trustedUntil = 0
   /** The generation that CURRENT is known to name. */
   let named: number | undefined
+  /** Whether the data file is known to be listed on disk. */
+  let listed = false
   /** The current one, and those before that somebody still reads. */
   const open = new Set([environment])
   /** Orders the commits of this thread: lmdb-js has one write transaction at a time. */
@@ -196,6 +200,22 @@ async function openStore(folder: StoreFolder): Promise<LmdbStore> {
     }
   }
 
+  /**
+   * Flushes what lists the data file, whoever has created it: LMDB flushes the file alone, and one that no folder lists is
+   * lost with all that is in it. A generation is listed before anybody moves there.
+   */
+  async function list(): Promise<void> {
+    if (listed) return
+    try {
+      await flushFolder(path)
+      // What may not be read was not created by us.
+      await flushFolder(dirname(path)).catch(nothing)
+      listed = true
+    } catch (cause) {
+      throw toEngineError(cause, 'flush', path)
+    }
+  }
+
   /** Moves the store to a new generation, unless somebody else has done so meanwhile. */
   async function compact(options: EngineCompactOptions = {}): Promise<void> {
     const { generation: before } = current()
@@ -252,6 +272,7 @@ async function openStore(folder: StoreFolder): Promise<LmdbStore> {
 
     commit: (build, flush) =>
       commits.run(async () => {
+        if (flush) await list()
         let operations: readonly WriteOperation[] = []
         let view: View | undefined
         try {

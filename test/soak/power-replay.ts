@@ -1,0 +1,123 @@
+import { mkdir, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Call } from '../support/linearizability.ts'
+import { seededRandom } from '../support/random.ts'
+import { checkStore, withExports } from './check-store.ts'
+import { LOW_LIMITS } from './crash-store.ts'
+import type { ImportFiles } from './import-files.ts'
+import { SimulatedDisk, type Survivors } from './simulated-disk.ts'
+import { EMPTY_STORE, type ModelAnswer, type ModelCall } from './store-model.ts'
+import { pathOfDescriptor, readTrace, stringsIn, tracing } from './system-calls.ts'
+import type { Report } from './writer.ts'
+import { WriterProcess } from './writer-process.ts'
+
+/** What a replay has come to. */
+export interface PowerTally {
+  /** Calls that were acknowledged. */
+  acknowledged: number
+  /** Flushes that the writer made. */
+  flushes: number
+  /** States of the disk that a loss of power could have left, each opened and checked. */
+  cuts: number
+}
+
+export interface PowerOptions {
+  readonly seed: number
+  /** How many calls the writer makes. */
+  readonly calls: number
+  /** So many of the moments at which power may fail are looked at: a share of them. */
+  readonly share: number
+  readonly folder: string
+  readonly program: string
+  readonly files: ImportFiles
+}
+
+/** How often a moment is looked at with a random part of what was not flushed. */
+const RANDOM_PARTS = 2
+
+/**
+ * Traces a writer whose store is opened for `durability: 'power'`, and checks what would be on disk if power failed at each
+ * flush, and at each acknowledgement: nothing acknowledged may be lost.
+ */
+export async function replayPower(options: PowerOptions, tally: PowerTally): Promise<void> {
+  const { seed, calls, folder, program, files } = options
+  const traced = join(folder, 'traced')
+  const exports = join(traced, 'exports')
+  const trace = join(folder, 'trace')
+  await rm(folder, { recursive: true, force: true })
+  await mkdir(exports, { recursive: true })
+  const random = seededRandom(seed)
+  const writer = new WriterProcess(
+    program,
+    {
+      path: join(traced, 'store'),
+      seed,
+      name: 'w',
+      keys: 30,
+      dataFiles: files.data,
+      snapshotFiles: files.snapshots,
+      exports,
+      limits: LOW_LIMITS,
+      strategy: 'binary',
+      flush: true,
+      prelude: calls,
+      target: undefined,
+      others: 0,
+      calls,
+    },
+    tracing(trace),
+  )
+  await writer.gone()
+  const disk = new SimulatedDisk(traced, [exports])
+  const reported: Report[] = []
+  for await (const call of readTrace(trace)) {
+    const report = reportIn(call.name, call.args)
+    if (report !== undefined) reported.push(report)
+    const flushed = disk.apply(call)
+    if (flushed) tally.flushes++
+    if (report?.event === 'answer') tally.acknowledged++
+    if (!(flushed || report?.event === 'answer') || !random.chance(options.share)) continue
+    const parts: Survivors[] = ['none', 'all', ...Array.from({ length: RANDOM_PARTS }, () => random)]
+    for (const survivors of parts) {
+      const cut = join(folder, 'cut')
+      await rm(cut, { recursive: true, force: true })
+      await disk.writeTo(cut, survivors)
+      try {
+        await checkCut(cut, traced, reported, files)
+      } catch (error) {
+        const how = typeof survivors === 'string' ? survivors : 'a random part'
+        throw new Error(
+          `seed ${seed}, power lost at line ${call.ended} of ${trace}, with ${how} of what was not flushed: ${(error as Error).message}`,
+          { cause: error },
+        )
+      }
+      tally.cuts++
+    }
+  }
+  await rm(folder, { recursive: true, force: true })
+}
+
+/** The line of the report that a call writes, if it does. */
+export function reportIn(name: string, args: string): Report | undefined {
+  if (name !== 'write' || !args.startsWith('3<') || pathOfDescriptor(args)?.startsWith('/')) return undefined
+  const [line] = stringsIn(args)
+  return line && (JSON.parse(line.toString()) as Report)
+}
+
+/** What the disk has left is a store in which every acknowledged call has happened. */
+async function checkCut(
+  cut: string,
+  traced: string,
+  reported: readonly Report[],
+  files: ImportFiles,
+): Promise<void> {
+  const made = reported.flatMap((report, i): Call<ModelCall, ModelAnswer>[] => {
+    if (report.event !== 'call') return []
+    const next = reported[i + 1]
+    const response = next?.event === 'answer' ? { at: next.at, output: next.answer } : undefined
+    return [{ input: report.call, invoked: report.at, response }]
+  })
+  const calls = await withExports(made, path => path.replace(traced, cut))
+  const path = join(cut, 'store')
+  await checkStore({ path, limits: LOW_LIMITS, strategy: 'binary', files, before: EMPTY_STORE, calls })
+}

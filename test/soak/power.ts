@@ -1,0 +1,49 @@
+/** `npm run test:power`: loses power at every flush of writers that run under strace, and tells what was seen. */
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { bundleProgram, removeBundles } from '../support/bundle.ts'
+import { writeImportFiles } from './import-files.ts'
+import { type PowerTally, replayPower } from './power-replay.ts'
+import { whyNoTracing } from './system-calls.ts'
+
+const { values } = parseArgs({
+  options: {
+    /** How many writers are traced, one after the other. */
+    writers: { type: 'string', default: '5' },
+    /** Of the first writer; each further one has the next. */
+    seed: { type: 'string', default: '1' },
+    /** How many calls each makes. */
+    calls: { type: 'string', default: '60' },
+    /** Of the moments at which power may fail, this share is looked at. */
+    share: { type: 'string', default: '1' },
+  },
+})
+const [writers, first, calls, share] = [values.writers, values.seed, values.calls, values.share].map(
+  Number,
+) as [number, number, number, number]
+
+const reason = whyNoTracing()
+if (reason === undefined) await replay()
+else console.log(`skipped: ${reason}`)
+
+async function replay(): Promise<void> {
+  const folder = await mkdtemp(join(tmpdir(), 'varve-power-'))
+  const begun = performance.now()
+  try {
+    const program = await bundleProgram(new URL('./writer.ts', import.meta.url))
+    const files = await writeImportFiles(join(folder, 'files'))
+    for (let seed = first; seed < first + writers; seed++) {
+      const tally: PowerTally = { acknowledged: 0, flushes: 0, cuts: 0 }
+      await replayPower({ seed, calls, share, folder: join(folder, `seed-${seed}`), program, files }, tally)
+      const seconds = ((performance.now() - begun) / 1000).toFixed(0)
+      console.log(
+        `seed ${seed}: ${tally.acknowledged} acknowledgements, ${tally.flushes} flushes, ${tally.cuts} losses of power survived, ${seconds} s`,
+      )
+    }
+    await rm(folder, { recursive: true })
+  } finally {
+    await removeBundles()
+  }
+}

@@ -1,0 +1,235 @@
+import { mkdir, writeFile } from 'node:fs/promises'
+import { dirname, join, relative } from 'node:path'
+import type { Random } from '../support/random.ts'
+import { pathOfDescriptor, type SystemCall, stringsIn } from './system-calls.ts'
+
+/** A change of a file that need not be on disk yet. */
+type Change =
+  | { readonly at: number; readonly offset: number; readonly bytes: Buffer }
+  | { readonly at: number; readonly length: number }
+
+interface File {
+  content: Buffer
+  changes: Change[]
+}
+
+/** A change of what a folder lists that need not be on disk yet. */
+interface NameChange {
+  readonly at: number
+  readonly folder: string
+  readonly apply: (names: Map<string, File | 'folder'>) => void
+}
+
+/** What of the changes that were not flushed has reached the disk. */
+export type Survivors = 'none' | 'all' | Random
+
+/** Disks write pages of this size, or parts of it, each or not. */
+const PAGE_BYTES = 4096
+
+/**
+ * A disk as hostile as POSIX allows: what was written is on it once a flush of the file has come back, what a folder
+ * lists once a flush of the folder has, and until then any part of it may be, in any order. (Only the names of a folder
+ * change in their order, as every file system with a journal has it.)
+ */
+export class SimulatedDisk {
+  readonly #root: string
+  /** What folders list on disk, by path. */
+  readonly #durable = new Map<string, File | 'folder'>()
+  /** What they list to the processes. */
+  readonly #names: Map<string, File | 'folder'>
+  #nameChanges: NameChange[] = []
+  /** Where descriptors read and write on, by path: each of these files has one that does so. */
+  readonly #positions = new Map<string, number>()
+
+  /** `folders` are there from the beginning; of what is not below `root` nothing is kept. */
+  constructor(root: string, folders: readonly string[]) {
+    this.#root = root
+    for (const folder of [root, ...folders]) this.#durable.set(folder, 'folder')
+    this.#names = new Map(this.#durable)
+  }
+
+  /** Takes note of a call, and tells whether it was a flush of something that is kept. */
+  apply(call: SystemCall): boolean {
+    const { name, args, result, ended: at } = call
+    if (result.startsWith('-1')) return false
+    switch (name) {
+      case 'openat':
+        this.#open(stringsIn(args)[0]?.toString() ?? '', args, pathOfDescriptor(result), at)
+        return false
+      case 'mkdir':
+        this.#change(stringsIn(args)[0]?.toString() ?? '', at, () => 'folder')
+        return false
+      case 'unlink':
+      case 'rmdir':
+        this.#change(stringsIn(args)[0]?.toString() ?? '', at, () => undefined)
+        return false
+      case 'rename': {
+        const [from = '', to = ''] = stringsIn(args).map(String)
+        if (!this.#keeps(to)) return false
+        const file = this.#names.get(from)
+        if (dirname(from) !== dirname(to)) throw new Error(`a file moves to another folder: ${from}`)
+        this.#note(dirname(to), at, names => {
+          names.delete(from)
+          if (file !== undefined) names.set(to, file)
+        })
+        return false
+      }
+      case 'fsync':
+      case 'fdatasync':
+        return this.#flush(pathOfDescriptor(args), call)
+      case 'lseek': {
+        const path = pathOfDescriptor(args)
+        if (path !== undefined && this.#keeps(path)) this.#positions.set(path, Number(result.split(' ')[0]))
+        return false
+      }
+      case 'write':
+      case 'writev':
+      case 'pwrite64':
+      case 'pwritev':
+        this.#write(call)
+        return false
+      case 'ftruncate': {
+        const file = this.#file(pathOfDescriptor(args))
+        file?.changes.push({ at, length: Number(/(\d+)$/.exec(args)?.[1]) })
+        return false
+      }
+      default: {
+        const path = pathOfDescriptor(args)
+        const known = [path, ...stringsIn(args).map(String)].some(
+          path => path !== undefined && this.#keeps(path),
+        )
+        if (known) throw new Error(`the disk does not know ${name}(${args.slice(0, 200)})`)
+        return false
+      }
+    }
+  }
+
+  /** Writes to a folder what a loss of power would leave now. */
+  async writeTo(target: string, survivors: Survivors): Promise<void> {
+    const names = new Map(this.#durable)
+    let named = this.#nameChanges.length
+    if (survivors === 'none') named = 0
+    else if (survivors !== 'all') named = survivors.below(named + 1)
+    for (const { apply } of this.#nameChanges.slice(0, named)) apply(names)
+    const paths = [...names.keys()].sort()
+    for (const path of paths) {
+      const entry = names.get(path)
+      // What lies in a folder that is not listed is lost with it.
+      if (entry === undefined || !isListed(path, names, this.#root)) continue
+      const place = join(target, relative(this.#root, path))
+      if (entry === 'folder') await mkdir(place, { recursive: true })
+      else await writeFile(place, contentOf(entry, survivors))
+    }
+  }
+
+  #keeps(path: string): boolean {
+    // The lock file is made anew by whoever opens the store first, whatever is in it.
+    return path.startsWith(`${this.#root}/`) && !path.endsWith('/lock.mdb')
+  }
+
+  #note(folder: string, at: number, apply: NameChange['apply']): void {
+    apply(this.#names)
+    this.#nameChanges.push({ at, folder, apply })
+  }
+
+  #change(path: string, at: number, make: () => File | 'folder' | undefined): void {
+    if (!this.#keeps(path)) return
+    const entry = make()
+    this.#note(dirname(path), at, names => {
+      if (entry === undefined) names.delete(path)
+      else names.set(path, entry)
+    })
+  }
+
+  #open(path: string, args: string, opened: string | undefined, at: number): void {
+    if (opened === undefined || !this.#keeps(path)) return
+    const known = this.#names.get(path)
+    if (known === undefined && args.includes('O_CREAT')) {
+      this.#change(path, at, () => ({ content: Buffer.alloc(0), changes: [] }))
+    } else if (known !== undefined && known !== 'folder' && args.includes('O_TRUNC')) {
+      known.changes.push({ at, length: 0 })
+    }
+    this.#positions.set(path, 0)
+  }
+
+  #file(path: string | undefined): File | undefined {
+    if (path === undefined || !this.#keeps(path)) return undefined
+    const file = this.#names.get(path)
+    return file === 'folder' ? undefined : file
+  }
+
+  #write({ name, args, result, ended: at }: SystemCall): void {
+    const path = pathOfDescriptor(args)
+    const file = this.#file(path)
+    if (file === undefined || path === undefined) return
+    const bytes = Buffer.concat(stringsIn(args)).subarray(0, Number(result.split(' ')[0]))
+    const position = this.#positions.get(path) ?? 0
+    const positioned = name === 'pwrite64' || name === 'pwritev'
+    const offset = positioned ? Number(/(\d+)$/.exec(args)?.[1]) : position
+    if (!positioned) this.#positions.set(path, position + bytes.length)
+    file.changes.push({ at, offset, bytes })
+  }
+
+  /** What was done before a flush began is on disk when it has ended. */
+  #flush(path: string | undefined, { begun }: SystemCall): boolean {
+    if (path === undefined || !(this.#keeps(path) || path === this.#root)) return false
+    const file = this.#file(path)
+    if (file !== undefined) {
+      const done = file.changes.filter(({ at }) => at < begun)
+      file.changes = file.changes.filter(({ at }) => at >= begun)
+      file.content = applied(file.content, done)
+    } else {
+      const isDone = ({ folder, at }: NameChange): boolean => folder === path && at < begun
+      for (const change of this.#nameChanges.filter(isDone)) change.apply(this.#durable)
+      this.#nameChanges = this.#nameChanges.filter(change => !isDone(change))
+    }
+    return true
+  }
+}
+
+function isListed(path: string, names: ReadonlyMap<string, unknown>, root: string): boolean {
+  return path === root || (names.has(path) && isListed(dirname(path), names, root))
+}
+
+function contentOf(file: File, survivors: Survivors): Buffer {
+  if (survivors === 'none') return file.content
+  if (survivors === 'all') return applied(file.content, file.changes)
+  const pages = file.changes.flatMap((change): Change[] => {
+    if ('length' in change) return [change]
+    const { at, offset, bytes } = change
+    const parts: Change[] = []
+    for (let from = 0; from < bytes.length; ) {
+      const to = Math.min(bytes.length, from + PAGE_BYTES - ((offset + from) % PAGE_BYTES))
+      parts.push({ at, offset: offset + from, bytes: bytes.subarray(from, to) })
+      from = to
+    }
+    return parts
+  })
+  const share = survivors.next()
+  return applied(
+    file.content,
+    pages.filter(() => survivors.chance(share)),
+  )
+}
+
+function applied(content: Buffer, changes: readonly Change[]): Buffer {
+  let size = content.length
+  let greatest = size
+  for (const change of changes) {
+    size = 'length' in change ? change.length : Math.max(size, change.offset + change.bytes.length)
+    greatest = Math.max(greatest, size)
+  }
+  const next = Buffer.alloc(greatest)
+  content.copy(next)
+  let end = content.length
+  for (const change of changes) {
+    if ('length' in change) {
+      next.fill(0, change.length)
+      end = change.length
+    } else {
+      change.bytes.copy(next, change.offset)
+      end = Math.max(end, change.offset + change.bytes.length)
+    }
+  }
+  return next.subarray(0, end)
+}
