@@ -6,6 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { EngineError } from '../../core/errors.ts'
 import { toEngineError } from './errors.ts'
 import { DATA_FILE, flushFolder, generationFolder, LOCK_FILE, readCurrentGeneration } from './generation.ts'
+import { reserveLockFile } from './lock-file.ts'
 
 /** A folder that LMDB can be let at. */
 export interface PreparedFolder {
@@ -29,11 +30,12 @@ export async function prepareFolder(path: string): Promise<PreparedFolder> {
       await access(folder, constants.W_OK)
       for (const file of ['', DATA_FILE, LOCK_FILE])
         await ifPresent(access(join(current, file), constants.W_OK))
-      return { folder, writable: true }
     } catch (error) {
       if (!exists) throw error
       return { folder, writable: false }
     }
+    await reserveLockFile(current)
+    return { folder, writable: true }
   } catch (cause) {
     throw toEngineError(cause, 'open', path)
   }
