@@ -1,11 +1,9 @@
 // @ts-check
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { createWriteStream } from 'node:fs'
-import { mkdir, open, rm, writeFile } from 'node:fs/promises'
+import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { text } from 'node:stream/consumers'
 import { pipeline } from 'node:stream/promises'
+import { AUTHOR, EMAIL, git } from './git.js'
 import { progress } from './progress.js'
 import { parseCommit } from './recorded-history.js'
 import { bytesIn } from './temp.js'
@@ -17,15 +15,6 @@ import { bytesIn } from './temp.js'
  * @property {number} milliseconds writing and packing
  * @property {number} bytes of its objects
  */
-
-/** @returns {Promise<string | undefined>} git's version; `undefined` where there is no git */
-export async function gitVersion() {
-  try {
-    return (await git('.', ['--version'])).trim().replace(/^git version /, '')
-  } catch {
-    return undefined
-  }
-}
 
 /**
  * Git's quickest way in: one stream for `git fast-import`, then a repack that looks for the best deltas it can find.
@@ -114,49 +103,4 @@ async function writeImportStream(path, lines) {
 /** @param {string} key */
 function fileOf(key) {
   return `${encodeURIComponent(key)}.json`
-}
-
-const AUTHOR = 'bench'
-const EMAIL = 'bench@example.com'
-
-/** Git without the settings of whoever runs this, and without packing before it is asked for. */
-const ENVIRONMENT = {
-  ...process.env,
-  GIT_CONFIG_NOSYSTEM: '1',
-  GIT_CONFIG_GLOBAL: '/dev/null',
-  GIT_CONFIG_COUNT: '2',
-  GIT_CONFIG_KEY_0: 'gc.auto',
-  GIT_CONFIG_VALUE_0: '0',
-  GIT_CONFIG_KEY_1: 'init.defaultBranch',
-  GIT_CONFIG_VALUE_1: 'main',
-  GIT_AUTHOR_NAME: AUTHOR,
-  GIT_AUTHOR_EMAIL: EMAIL,
-  GIT_COMMITTER_NAME: AUTHOR,
-  GIT_COMMITTER_EMAIL: EMAIL,
-}
-
-/**
- * @param {string} folder where it runs
- * @param {readonly string[]} args
- * @param {string} [input] a file for its standard input
- * @returns {Promise<string>} what it printed
- */
-async function git(folder, args, input) {
-  const source = input === undefined ? undefined : await open(input)
-  try {
-    const child = spawn('git', args, {
-      cwd: folder,
-      env: ENVIRONMENT,
-      stdio: [source?.fd ?? 'ignore', 'pipe', 'pipe'],
-    })
-    const [output, complaint, code] = await Promise.all([
-      text(/** @type {import('node:stream').Readable} */ (child.stdout)),
-      text(/** @type {import('node:stream').Readable} */ (child.stderr)),
-      once(child, 'close').then(([status, signal]) => status ?? signal),
-    ])
-    if (code !== 0) throw new Error(`git ${args[0]} ended with ${code}: ${complaint.trim()}`)
-    return output
-  } finally {
-    await source?.close()
-  }
 }

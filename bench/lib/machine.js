@@ -19,6 +19,15 @@ export function machine() {
   ].join('; ')
 }
 
+/** Names of packages that varve is compared with here, with their versions. */
+const PEERS = ['lmdb', 'better-sqlite3', 'classic-level', 'keyv', '@keyv/sqlite', 'hyperbee', 'hypercore']
+
+/** One line that says with what varve was compared. */
+export function peerVersions() {
+  const require = createRequire(import.meta.url)
+  return PEERS.map(name => `${name} ${versionOf(require.resolve(name))}`).join(', ')
+}
+
 /**
  * The version in the package.json above a file.
  *

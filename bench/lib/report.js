@@ -18,6 +18,16 @@ export function heading(title, text) {
  * @param {readonly (readonly string[])[]} rows
  */
 export function table(columns, rows) {
+  print(tableText(columns, rows))
+}
+
+/**
+ * The text of such a table, after an empty line.
+ *
+ * @param {readonly string[]} columns
+ * @param {readonly (readonly string[])[]} rows
+ */
+export function tableText(columns, rows) {
   const widths = columns.map((column, i) =>
     Math.max(3, column.length, ...rows.map(row => /** @type {string} */ (row[i]).length)),
   )
@@ -25,7 +35,7 @@ export function table(columns, rows) {
   const line = cells =>
     `| ${cells.map((cell, i) => (i === 0 ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i] ?? 0))).join(' | ')} |`
   const rule = widths.map((width, i) => (i === 0 ? '-'.repeat(width) : `${'-'.repeat(width - 1)}:`))
-  print(['', line(columns), line(rule), ...rows.map(line)].join('\n'))
+  return ['', line(columns), line(rule), ...rows.map(line)].join('\n')
 }
 
 /**

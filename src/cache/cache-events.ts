@@ -1,19 +1,36 @@
+import { oneOf } from '../core/options.ts'
 import type { CacheEvents } from './cache.ts'
 
-type Listeners<V> = { [E in keyof CacheEvents<V>]?: Set<(event: CacheEvents<V>[E]) => void> }
+const EVENTS = ['evict', 'expire', 'error'] as const
+
+type Listeners<V> = { [E in keyof CacheEvents<V>]: Set<{ tell(event: CacheEvents<V>[E]): void }> }
 
 /** Who wants to be told what. */
 export class CacheListeners<V> {
-  readonly #listeners: Listeners<V> = {}
+  readonly #listeners: Listeners<V> = { evict: new Set(), expire: new Set(), error: new Set() }
 
+  /** @throws {InvalidArgumentError} for an event that there is not. */
   add<E extends keyof CacheEvents<V>>(event: E, listener: (event: CacheEvents<V>[E]) => void): () => void {
-    const listeners: Set<(event: CacheEvents<V>[E]) => void> = this.#listeners[event] ?? new Set()
-    this.#listeners[event] = listeners as Listeners<V>[E]
-    listeners.add(listener)
-    return () => listeners.delete(listener)
+    oneOf(EVENTS)(event, 'event')
+    const listeners = this.#listeners[event]
+    // Of its own, so that a listener that was added twice is told twice, and each way to end that ends one.
+    const added = { tell: listener }
+    listeners.add(added)
+    return () => {
+      listeners.delete(added)
+    }
   }
 
+  /** What a listener throws is an uncaught exception: it is not the fault of the call that the event comes of. */
   emit<E extends keyof CacheEvents<V>>(event: E, details: CacheEvents<V>[E]): void {
-    for (const listener of this.#listeners[event] ?? []) listener(details)
+    for (const { tell } of this.#listeners[event]) {
+      try {
+        tell(details)
+      } catch (error) {
+        process.nextTick(() => {
+          throw error
+        })
+      }
+    }
   }
 }

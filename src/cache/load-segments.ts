@@ -1,5 +1,6 @@
 import { mkdir, readdir, readFile, unlink } from 'node:fs/promises'
-import { Segment, segmentNumber, segmentPath } from './segment.ts'
+import { join } from 'node:path'
+import { isUnfinished, Segment, segmentNumber, segmentPath } from './segment.ts'
 import { type ParsedSegment, parseSegment, type SegmentRecord } from './segment-format.ts'
 
 /** A segment of an earlier opening, with its records. */
@@ -17,11 +18,24 @@ export interface LoadedSegment {
  */
 export async function loadSegments(folder: string): Promise<LoadedSegment[]> {
   await mkdir(folder, { recursive: true })
-  const numbers = (await readdir(folder))
-    .map(segmentNumber)
+  const names = (await readdir(folder, { withFileTypes: true })).filter(file => file.isFile())
+  for (const { name } of names)
+    if (isUnfinished(name)) await unlink(join(folder, name)).catch(() => undefined)
+  const numbers = names
+    .map(({ name }) => segmentNumber(name))
     .filter(number => number !== undefined)
     .sort((a, b) => b - a)
   const loaded: LoadedSegment[] = []
+  try {
+    await load(folder, numbers, loaded)
+  } catch (error) {
+    for (const { segment } of loaded) await segment.close()
+    throw error
+  }
+  return loaded
+}
+
+async function load(folder: string, numbers: readonly number[], loaded: LoadedSegment[]): Promise<void> {
   let expected: ParsedSegment['previous'] | undefined
   for (const number of numbers) {
     const parsed =
@@ -41,7 +55,6 @@ export async function loadSegments(folder: string): Promise<LoadedSegment[]> {
     })
     expected = parsed.previous
   }
-  return loaded
 }
 
 /** Before the first segment there is none. */

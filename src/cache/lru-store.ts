@@ -2,16 +2,23 @@ import { LRUCache } from 'lru-cache'
 import type { EvictionCause } from './cache.ts'
 import type { EntryInfo, EntryStore, EntryStoreOptions, RemovedEntry } from './entry-store.ts'
 
+/** That package sets room aside for as many entries as it may hold; beyond so many they are counted here instead. */
+const MAX_PREPARED = 1_000_000
+
 /** The entries of a cache with the policy `lru`, in a cache of the package `lru-cache`. */
 export class LruStore<V> implements EntryStore<V> {
   readonly #options: EntryStoreOptions<V>
   // The values of that package's types must be objects or primitives other than undefined, which V is.
   readonly #entries: LRUCache<string, V & {}>
+  /** Whether the package bounds the number of entries. */
+  readonly #isPrepared: boolean
+  readonly #isWeighed: boolean
   #removed: RemovedEntry<V>[] = []
   /** Of the next entry that makes room. */
   #cause: EvictionCause = 'bytes'
 
-  constructor(options: EntryStoreOptions<V>) {
+  /** @param maxPrepared Tests set it low. */
+  constructor(options: EntryStoreOptions<V>, maxPrepared = MAX_PREPARED) {
     const { maxEntries, maxBytes, now } = options
     this.#options = options
     const settings = {
@@ -26,11 +33,13 @@ export class LruStore<V> implements EntryStore<V> {
         this.#cause = 'bytes'
       },
     }
-    const weight = maxBytes === undefined ? {} : { maxSize: maxBytes }
+    this.#isPrepared = maxEntries !== undefined && maxEntries <= maxPrepared
+    this.#isWeighed = maxBytes !== undefined || !this.#isPrepared
+    const weight = this.#isWeighed ? { maxSize: maxBytes ?? Number.MAX_SAFE_INTEGER } : {}
     this.#entries = new LRUCache<string, V & {}>(
-      maxEntries === undefined
-        ? { ...settings, maxSize: maxBytes as number }
-        : { ...settings, ...weight, max: maxEntries },
+      this.#isPrepared
+        ? { ...settings, ...weight, max: maxEntries as number }
+        : { ...settings, maxSize: Number.MAX_SAFE_INTEGER, ...weight },
     )
   }
 
@@ -39,7 +48,7 @@ export class LruStore<V> implements EntryStore<V> {
   }
 
   get bytes(): number {
-    return this.#entries.calculatedSize
+    return this.#options.maxBytes === undefined ? 0 : this.#entries.calculatedSize
   }
 
   get(key: string): V | undefined {
@@ -53,7 +62,7 @@ export class LruStore<V> implements EntryStore<V> {
   }
 
   set(key: string, value: V, bytes: number, ttl: number | undefined): void {
-    const { maxEntries, maxBytes } = this.#options
+    const { maxEntries } = this.#options
     const crowded =
       maxEntries !== undefined &&
       this.#entries.size >= maxEntries &&
@@ -61,8 +70,11 @@ export class LruStore<V> implements EntryStore<V> {
       this.#entries.info(key) === undefined
     // Room is made for the entry first, and then for its bytes.
     this.#cause = crowded ? 'entries' : 'bytes'
+    if (crowded && !this.#isPrepared) this.#entries.pop()
+    // Else the same value would keep the weight that it had, though it may have grown.
+    if (this.#isWeighed && this.#entries.peek(key, { allowStale: true }) === value) this.#entries.delete(key)
     this.#entries.set(key, value as V & {}, {
-      ...(maxBytes !== undefined && { size: bytes }),
+      ...(this.#isWeighed && { size: Math.max(1, bytes) }),
       // 0 is none: left out, an entry that is set anew would keep that of the one before.
       ttl: ttl ?? 0,
     })
@@ -86,7 +98,8 @@ export class LruStore<V> implements EntryStore<V> {
 
   info(key: string): EntryInfo | undefined {
     if (!this.#entries.has(key)) return undefined
-    return { bytes: this.#entries.info(key)?.size ?? 0, expiresAt: this.#expiryOf(key) }
+    const bytes = this.#options.maxBytes === undefined ? 0 : (this.#entries.info(key)?.size ?? 0)
+    return { bytes, expiresAt: this.#expiryOf(key) }
   }
 
   purgeExpired(): void {

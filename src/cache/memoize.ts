@@ -4,7 +4,7 @@ import { isPromiseLike, type MaybePromise } from '../core/maybe-promise.ts'
 import { boolean, callback, checkOptions, invalidOption } from '../core/options.ts'
 import { encodeValue } from '../core/value-codec.ts'
 import type { Cache } from './cache.ts'
-import { duration } from './cache-options.ts'
+import { checkCacheKey, duration } from './cache-options.ts'
 import { isCache } from './is-cache.ts'
 import { MemoryCache } from './memory-cache.ts'
 
@@ -36,7 +36,8 @@ export type Memoized<F, C> = F & { readonly cache: C }
  * `cacheFailures` is set. With a cache in memory, a function that is not asynchronous stays so; with any other, calls
  * return promises.
  *
- * Callers of a memoized function get the same object, unless the cache copies.
+ * Callers of a memoized function get the same object, unless the cache copies. `this` is passed on, and no part of the
+ * key: of a method, name what matters of it by `key`. What a cache on disk cannot hold is an error of the call.
  *
  * @throws {InvalidArgumentError} for what is not a function, and for bad options. A call whose arguments are not plain data
  * throws `UnserializableValueError`, if there is no option `key`.
@@ -81,8 +82,17 @@ export function memoize<A extends readonly unknown[]>(
   const underWay = new Map<string, Promise<unknown>>()
   const setOptions = ttl === undefined ? {} : { ttl }
 
-  const keep = (key: string, entry: MemoEntry): MaybePromise<void> => {
-    if ('value' in entry || cacheFailures) return cache.set(key, entry, setOptions)
+  const keep = (key: string, entry: MemoEntry): MaybePromise<void> => cache.set(key, entry, setOptions)
+
+  /** Keeps that a call failed, if that is wanted and can be done: what its caller is told is why it failed. */
+  const keepFailure = (key: string, later: boolean, error: unknown): MaybePromise<void> => {
+    if (!cacheFailures) return
+    try {
+      const kept = keep(key, { later, error })
+      return isPromiseLike(kept) ? kept.then(undefined, () => undefined) : kept
+    } catch {
+      // As if it had been forgotten.
+    }
   }
 
   /** One promise for all who call until it is settled. */
@@ -93,18 +103,21 @@ export function memoize<A extends readonly unknown[]>(
   }
 
   const settle = async (key: string, result: PromiseLike<unknown>): Promise<unknown> => {
+    let value: unknown
     try {
-      const value = await result
-      await keep(key, { later: true, value })
-      return value
+      value = await result
     } catch (error) {
-      await keep(key, { later: true, error })
+      await keepFailure(key, true, error)
       throw error
     }
+    await keep(key, { later: true, value })
+    return value
   }
 
   const memoized = function (this: unknown, ...args: A): unknown {
     const key = keyOf(...args)
+    // Before anything is run.
+    checkCacheKey(key)
     const shared = underWay.get(key)
     if (shared !== undefined) return shared
     const known = cache.get(key)
@@ -120,12 +133,12 @@ export function memoize<A extends readonly unknown[]>(
     try {
       value = Reflect.apply(fn, this, args)
     } catch (error) {
-      keep(key, { later: false, error })
+      void keepFailure(key, false, error)
       throw error
     }
     if (isPromiseLike(value)) return share(key, settle(key, value))
-    keep(key, { later: false, value })
-    return value
+    const kept = keep(key, { later: false, value })
+    return isPromiseLike(kept) ? kept.then(() => value) : value
   }
   return Object.assign(memoized, { cache })
 }

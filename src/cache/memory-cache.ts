@@ -3,7 +3,7 @@ import { callback, checkOptions, oneOf, positiveInteger } from '../core/options.
 import type { Cache, CacheEvents, CacheStats, EntryMetadata, SetOptions } from './cache.ts'
 import { CacheCounters } from './cache-counters.ts'
 import { CacheListeners } from './cache-events.ts'
-import { checkCacheKey, checkCacheValue, duration } from './cache-options.ts'
+import { checkCacheKey, checkCacheValue, duration, ttlOf } from './cache-options.ts'
 import type { EntryStore, EntryStoreOptions, RemovedEntry } from './entry-store.ts'
 import type { PolicyFactory } from './eviction-policy.ts'
 import { fifoPolicy } from './fifo-policy.ts'
@@ -121,7 +121,7 @@ export class MemoryCache<V = unknown> implements Cache<V> {
   set(key: string, value: V, options?: SetOptions): void {
     checkCacheKey(key)
     checkCacheValue(value)
-    const ttl = options?.ttl === undefined ? this.#ttl : duration(options.ttl, 'ttl')
+    const ttl = ttlOf(options, this.#ttl)
     const bytes = this.#maxBytes === undefined ? 0 : this.#measure(value, key)
     if (this.#maxBytes !== undefined && bytes > this.#maxBytes) {
       // What the key held before is not what was last set.

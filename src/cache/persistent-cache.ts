@@ -4,7 +4,7 @@ import { decodeValue, encodeValue } from '../core/value-codec.ts'
 import type { Cache, CacheEvents, CacheStats, EntryMetadata, SetOptions } from './cache.ts'
 import { CacheCounters } from './cache-counters.ts'
 import { CacheListeners } from './cache-events.ts'
-import { checkCacheKey, checkCacheValue, duration } from './cache-options.ts'
+import { checkCacheValue, checkDiskKey, duration, ttlOf } from './cache-options.ts'
 import { loadSegments } from './load-segments.ts'
 import { Segment } from './segment.ts'
 import { encodeSegmentRecord, payloadOf, REMOVED } from './segment-format.ts'
@@ -25,6 +25,8 @@ const DEFAULT_MAX_BYTES = 256 * 1024 * 1024
 /** About so many segments share the bytes: the oldest is what makes room, so that one is a small part of all. */
 const SEGMENTS = 16
 const MAX_SEGMENT_BYTES = 16 * 1024 * 1024
+/** Each segment is an open file. Every opening begins a new one, so that they also come to be many where little is written. */
+const MAX_SEGMENTS = 64
 /** Making a file takes longer than writing one of this size. */
 const MIN_SEGMENT_BYTES = 64 * 1024
 /** An entry takes at most this part of the bytes. */
@@ -112,7 +114,7 @@ export class PersistentCache<V = unknown> implements Cache<V> {
     this.#segmentBytes = Math.min(
       Math.max(this.#maxBytes / SEGMENTS, MIN_SEGMENT_BYTES),
       this.#maxBytes / MAX_ENTRY_SHARE,
-      MAX_SEGMENT_BYTES,
+      Math.max(MAX_SEGMENT_BYTES, (2 * this.#maxBytes) / MAX_SEGMENTS),
     )
     this.#ttl = checked.ttl
     this.#now = checked.now ?? Date.now
@@ -129,11 +131,17 @@ export class PersistentCache<V = unknown> implements Cache<V> {
     return this.read(key)?.value
   }
 
-  /** Resolves once the entry would survive the death of the process. @throws {UnserializableValueError} */
+  /**
+   * Resolves once the entry would survive the death of the process.
+   *
+   * @throws {UnserializableValueError}
+   * @throws {InvalidArgumentError} as all caches do, and for a key with half of a surrogate pair, which UTF-8 cannot tell
+   * from others.
+   */
   async set(key: string, value: V, options?: SetOptions): Promise<void> {
-    checkCacheKey(key)
+    checkDiskKey(key)
     checkCacheValue(value)
-    const ttl = options?.ttl === undefined ? this.#ttl : duration(options.ttl, 'ttl')
+    const ttl = ttlOf(options, this.#ttl)
     // Encoded before the first wait, so that what the caller does to the value afterwards changes nothing.
     const { codec, bytes } = encodeValue(value)
     const expiresAt = ttl === undefined ? Number.POSITIVE_INFINITY : this.#now() + ttl
@@ -242,7 +250,12 @@ export class PersistentCache<V = unknown> implements Cache<V> {
     await this.#opening
     if (this.#failure === undefined) await this.#flush()
     await this.#enqueue(async () => {
-      for (const segment of this.#segments) await segment.close()
+      const last = this.#segments.at(-1)
+      for (const segment of this.#segments) {
+        // The last one is not known to any other yet.
+        if (segment === last && segment.isEmpty) await segment.remove()
+        else await segment.close()
+      }
     })
     this.#forgetAll()
   }
@@ -496,12 +509,13 @@ export class PersistentCache<V = unknown> implements Cache<V> {
     }
   }
 
-  /** Moves what is left of old segments together, where more than half of the bytes are of nobody any more. */
+  /** Moves what is left of old segments together, where more than half of the bytes are of nobody any more, or there are too many. */
   async #reclaim(): Promise<void> {
     for (;;) {
       const live = this.#segments.reduce((sum, segment) => sum + segment.live, 0)
       const dead = this.#totalBytes() - live
-      if (this.#segments.length < 2 || dead <= Math.max(this.#segmentBytes, live)) return
+      const crowded = this.#segments.length > MAX_SEGMENTS
+      if (this.#segments.length < 2 || (!crowded && dead <= Math.max(this.#segmentBytes, live))) return
       await this.#removeOldest(() => true)
     }
   }

@@ -1,14 +1,22 @@
+import { randomBytes } from 'node:crypto'
 import { readSync } from 'node:fs'
-import { type FileHandle, open, unlink } from 'node:fs/promises'
+import { type FileHandle, link, open, rename, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { encodeSegmentHeader, type PreviousSegment, SEGMENT_HEADER_BYTES } from './segment-format.ts'
 
-const NAME = /^(\d{12})\.segment$/
+const NAME = /^(\d{12,})\.segment$/
+/** Of a file that is about to become a segment, or was when its process died. */
+const UNFINISHED_NAME = /^\d{12,}\.segment\.[0-9a-f]+$/
 
 /** The number of the segment that a file holds; `undefined` if it is no segment. */
 export function segmentNumber(fileName: string): number | undefined {
   const match = NAME.exec(fileName)
   return match === null ? undefined : Number(match[1])
+}
+
+/** Whether a file was to become a segment. */
+export function isUnfinished(fileName: string): boolean {
+  return UNFINISHED_NAME.test(fileName)
 }
 
 export function segmentPath(folder: string, number: number): string {
@@ -38,17 +46,24 @@ export class Segment {
     return new Segment(number, path, await open(path, 'r'), length)
   }
 
-  /** Begins a new one, of the first number from `number` on that nobody else has taken. */
+  /**
+   * Begins a new one, of the first number from `number` on that nobody else has taken. It gets its name with its header:
+   * one without would pass for damaged, and all before it would go.
+   */
   static async create(folder: string, number: number, previous: PreviousSegment): Promise<Segment> {
-    for (let next = number; ; next++) {
-      const path = segmentPath(folder, next)
-      try {
-        const file = await open(path, 'ax+')
-        await file.appendFile(encodeSegmentHeader(previous))
-        return new Segment(next, path, file, SEGMENT_HEADER_BYTES)
-      } catch (error) {
-        if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+    const unfinished = `${segmentPath(folder, number)}.${randomBytes(6).toString('hex')}`
+    const file = await open(unfinished, 'ax+')
+    try {
+      await file.appendFile(encodeSegmentHeader(previous))
+      for (let next = number; ; next++) {
+        const path = segmentPath(folder, next)
+        if (await takeName(unfinished, path)) return new Segment(next, path, file, SEGMENT_HEADER_BYTES)
       }
+    } catch (error) {
+      await file.close()
+      throw error
+    } finally {
+      await unlink(unfinished).catch(() => undefined)
     }
   }
 
@@ -66,6 +81,11 @@ export class Segment {
     return bytes.subarray(0, readSync(this.#file.fd, bytes, 0, length, offset))
   }
 
+  /** Whether it has no records. */
+  get isEmpty(): boolean {
+    return this.length === SEGMENT_HEADER_BYTES
+  }
+
   async close(): Promise<void> {
     await this.#file.close()
   }
@@ -77,4 +97,27 @@ export class Segment {
       if (error.code !== 'ENOENT') throw error
     })
   }
+}
+
+/** Gives a file a name, unless that is taken. */
+async function takeName(file: string, name: string): Promise<boolean> {
+  try {
+    await link(file, name)
+    return true
+  } catch (error) {
+    if (isTaken(error)) return false
+  }
+  // Not all file systems have links. There, for a moment, the name is that of an empty file.
+  try {
+    await (await open(name, 'wx')).close()
+  } catch (error) {
+    if (isTaken(error)) return false
+    throw error
+  }
+  await rename(file, name)
+  return true
+}
+
+function isTaken(error: unknown): boolean {
+  return (error as NodeJS.ErrnoException).code === 'EEXIST'
 }

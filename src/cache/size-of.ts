@@ -20,7 +20,7 @@ export function estimateSize(value: unknown): number {
       bytes += HEADER
       if (ArrayBuffer.isView(part) || part instanceof ArrayBuffer) bytes += part.byteLength
       else if (part instanceof Map) for (const [key, item] of part) rest.push(key, item)
-      else if (part instanceof Set) rest.push(...part)
+      else if (part instanceof Set) for (const item of part) rest.push(item)
       else {
         for (const name of Object.keys(part)) {
           bytes += WORD

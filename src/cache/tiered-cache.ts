@@ -3,7 +3,7 @@ import type { MaybePromise } from '../core/maybe-promise.ts'
 import { callback, checkOptions, invalidOption } from '../core/options.ts'
 import type { Cache, CacheEvents, CacheStats, EntryMetadata, SetOptions } from './cache.ts'
 import { CacheCounters } from './cache-counters.ts'
-import { checkCacheKey, checkCacheValue, duration } from './cache-options.ts'
+import { checkCacheValue, checkDiskKey, duration, ttlOf } from './cache-options.ts'
 import { MemoryCache, type MemoryCacheOptions } from './memory-cache.ts'
 import { PersistentCache, type PersistentCacheOptions } from './persistent-cache.ts'
 
@@ -110,10 +110,11 @@ export class TieredCache<V = unknown> implements Cache<V> {
     return lookup.value
   }
 
-  async set(key: string, value: V, options: SetOptions = {}): Promise<void> {
-    checkCacheKey(key)
+  /** A value that a disk cannot hold stays in memory as long as there is room. */
+  async set(key: string, value: V, options?: SetOptions): Promise<void> {
+    checkDiskKey(key)
     checkCacheValue(value)
-    const ttl = options.ttl ?? this.#ttl
+    const ttl = ttlOf(options, this.#ttl)
     this.#outdate(key)
     this.#memory.set(key, value, ttl === undefined ? {} : { ttl })
     // What is on disk is as old as the entry was; too large an entry for the memory is there alone.
@@ -246,7 +247,11 @@ export class TieredCache<V = unknown> implements Cache<V> {
   async #fall(key: string, value: V, expiresAt: number | undefined): Promise<void> {
     if (this.#disk.holds(key) || this.#disk.backlog >= MAX_BACKLOG) return
     if (expiresAt !== undefined && expiresAt < this.#disk.now()) return
-    await this.#disk.set(key, value, this.#left(expiresAt))
+    try {
+      await this.#disk.set(key, value, this.#left(expiresAt))
+    } catch {
+      // A disk cannot hold it, as other values in memory. Nobody waits here who could be told.
+    }
   }
 
   /** What is left of the time of an entry that has not expired. In its last millisecond it is there, hence not 0. */

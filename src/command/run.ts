@@ -3,6 +3,7 @@ import { PersistenceError } from '../core/errors.ts'
 import { EXIT, type ExitCode, exitCodeOf, SIGNAL_EXIT } from './exit-code.ts'
 import { BROKEN_PIPE, Output } from './output.ts'
 import { buildProgram } from './program.ts'
+import { safeJson } from './safe-text.ts'
 import type { Host } from './session.ts'
 import { storePlace } from './store-place.ts'
 import { styleFor } from './style.ts'
@@ -22,6 +23,7 @@ interface GlobalOptions {
   readonly store?: string
   readonly json?: boolean
   readonly debug?: boolean
+  readonly keyFile?: string
 }
 
 /**
@@ -42,7 +44,7 @@ export async function run(args: readonly string[], host: Host): Promise<ExitCode
     const place = storePlace(options.store, host.env)
     // The library is loaded with the commands: help and mistakes on the command line do not wait for it.
     const { Session } = await import('./commands/index.ts')
-    const outcome = await action(new Session({ host, output, json, signal, place }))
+    const outcome = await action(new Session({ host, output, json, signal, place, keyFile: options.keyFile }))
     if (typeof outcome === 'number') code = outcome
   })
   try {
@@ -66,13 +68,13 @@ function report(error: unknown, host: Host, { json, debug }: GlobalOptions): Exi
   const message = error instanceof Error ? error.message : String(error)
   const code = error instanceof PersistenceError ? error.code : 'INTERNAL'
   if (json === true) {
-    host.stderr.write(`${JSON.stringify({ error: { code, message, exitCode } })}\n`)
+    host.stderr.write(`${safeJson(JSON.stringify({ error: { code, message, exitCode } }))}\n`)
   } else {
-    const line = message.replaceAll(/\s*\n\s*/g, ' ')
+    const line = safeJson(message.replaceAll(/\s*\n\s*/g, ' '))
     const hint = code === 'INTERNAL' && debug !== true ? ' (--debug shows where)' : ''
     host.stderr.write(`${styleFor(host.stderr, host.env).red('varve:')} ${line}${hint}\n`)
   }
-  if (debug === true) host.stderr.write(`${stackOf(error)}\n`)
+  if (debug === true) host.stderr.write(`${safeJson(stackOf(error))}\n`)
   return exitCode
 }
 

@@ -1,4 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
+import type { MaybePromise } from './maybe-promise.ts'
 
 /** Long work gives way to callers after so many milliseconds. */
 const SLICE = 1
@@ -17,5 +18,28 @@ export class Turns {
     if (performance.now() - this.#started < SLICE) return
     await nextTurn()
     this.#started = performance.now()
+  }
+}
+
+/**
+ * Calls `step` for one stretch of `0 … count` after the other, of at most `size`: at once if one is enough, else with
+ * turns of the event loop between.
+ */
+export function inSlices(
+  count: number,
+  size: number,
+  step: (start: number, end: number) => MaybePromise<void>,
+): MaybePromise<void> {
+  return count <= size ? step(0, count) : sliceBySlice(count, size, step)
+}
+
+async function sliceBySlice(
+  count: number,
+  size: number,
+  step: (start: number, end: number) => MaybePromise<void>,
+): Promise<void> {
+  for (let start = 0; start < count; start += size) {
+    if (start > 0) await nextTurn()
+    await step(start, Math.min(count, start + size))
   }
 }

@@ -1,3 +1,4 @@
+import type { KeyCodec } from '../core/key.ts'
 import type { MaybePromise } from '../core/maybe-promise.ts'
 
 /**
@@ -109,6 +110,49 @@ export interface EngineCompactOptions {
   readonly onProgress?: ((rows: number) => void) | undefined
 }
 
+/** What reading a damaged store may be given. */
+export interface SalvageOptions {
+  /** Cancels: the call rejects with its reason. */
+  readonly signal?: AbortSignal | undefined
+  /** Called every now and then with the pages looked at so far, while the engine looks for damage. */
+  readonly onProgress?: ((pages: number) => void) | undefined
+}
+
+/** Something that is wrong with a store below the level of rows. */
+export interface Damage {
+  /** A sentence. */
+  readonly message: string
+  /** Whether rows may be missing, else only what leads to them, or to free room, is wrong. */
+  readonly isLossOfRows: boolean
+  /** Whether what was committed last may be missing, so that rows may be older than they should be. */
+  readonly isOutdated?: boolean
+  /** The table that is affected; absent where that cannot be told. */
+  readonly table?: Table
+  /** Missing rows have keys from here on; absent for all below `lt`. */
+  readonly gte?: Uint8Array
+  /** Missing rows have keys below this; absent for all from `gte` on. */
+  readonly lt?: Uint8Array
+  /** How many rows are missing, where that can be told. */
+  readonly rows?: number
+}
+
+/** Rows that no tree leads to. They may be what is missing, or older than what took their place. */
+export interface StrayPage {
+  readonly rows: readonly Row[]
+  /** The greater, the newer. */
+  readonly written: number
+}
+
+/** A view of all rows of a damaged store that can be read. */
+export interface SalvageView extends View {
+  /** What is wrong below the level of rows; empty for a store in which nothing is. */
+  readonly damage: readonly Damage[]
+  /** Where rows are missing: those that are in the files all the same. Not in order, and not of one table. */
+  strays(): Iterable<StrayPage>
+  /** Whether strays may be rows that were written over since, as nothing tells any more which pages are free. */
+  readonly mayStraysBeOutdated: boolean
+}
+
 /** How much room a store takes. */
 export interface EngineStats {
   /** Bytes of the files, or of the server's tables, as they are now; for `memory()`, of the keys and values. */
@@ -141,6 +185,11 @@ export interface Engine {
   readonly name: string
   /** Whether calls are round trips to a server: then varve asks for many things at the same time. */
   readonly remote?: boolean
+  /**
+   * How varve is to write the keys of the state, where not as they are. It may be asked once the engine is open, and is the
+   * same for the life of the store. Ranges of keys are slower where stored keys are not ordered as the keys are.
+   */
+  readonly keyCodec?: KeyCodec
   /** Opens, and creates where absent. Each `open` is matched by a `close`; only the last `close` releases. */
   open(): Promise<void>
   /** One lookup in the newest commit: `read().get(…)` without the view. */
@@ -163,6 +212,12 @@ export interface Engine {
   subscribe?(listener: () => void): () => void
   /** Gives file space back to the system where the engine can. Aborted, it leaves all as it was. */
   compact?(options?: EngineCompactOptions): Promise<void>
+  /**
+   * Reads what is whole of a store that may be damaged: looks for damage that could make its other calls fail, answer falsely or
+   * end the process, and shows all rows that can be read. Works whether the engine is open or not, opens nothing that `open`
+   * does, and writes nothing. Absent where the engine, or the server it talks to, sees to that by itself.
+   */
+  salvage?(options?: SalvageOptions): Promise<SalvageView>
   /**
    * Lets go of memory that the engine keeps for what was read and written lately, unless somebody is using it: open
    * views, for instance. Long work calls it every now and then.

@@ -1,6 +1,9 @@
 import { InvalidArgumentError } from '../core/errors.ts'
 import type { Engine, Table } from './engine.ts'
 import { createLifecycle } from './lifecycle.ts'
+import { pinGeneration } from './lmdb/binding.ts'
+import { KNOWS_PAGES } from './lmdb/page.ts'
+import { openSalvage } from './lmdb/salvage.ts'
 import { leaseStore, type StoreLease } from './lmdb/store.ts'
 
 /**
@@ -48,6 +51,7 @@ export function lmdb(path: string): Engine {
     stats: async () => opened.get().store.stats(),
     compact: async options => opened.get().store.compact(options),
     trim: async () => opened.get().store.trim(),
+    ...(KNOWS_PAGES && { salvage: (options = {}) => openSalvage(path, pinGeneration, options) }),
     storedBytes,
   }
 }

@@ -3,6 +3,7 @@ import { ConflictError } from '../core/errors.ts'
 import { versionKey } from '../core/key.ts'
 import type { Batch, Engine, View } from '../engine/engine.ts'
 import { withView } from '../engine/with-view.ts'
+import { CommitKeys } from './commit-keys.ts'
 import { ADDED, appendLogEntry, CHANGED, type LoggedChange, REMOVED, readLog, TOUCHED } from './commit-log.ts'
 import type { Committer, OperationCounts as Counts, ExclusiveResult } from './committer.ts'
 import { Draft } from './draft.ts'
@@ -272,10 +273,15 @@ async function commitPatch(
     'live',
     updates.map(row => row.key),
   )
-  const draft = Draft.of(
+  const found = new Map(
+    [...records, ...updated].map((record, i) => [toByteString((rows[i] as Target).key), record]),
+  )
+  const keys = new CommitKeys(rows.map(row => row.key))
+  const draft = await Draft.of(
     head,
-    rows.map(row => row.key),
-    [...records, ...updated],
+    keys,
+    keys.sorted.map(key => found.get(toByteString(key))),
+    limits.sliceKeys,
   )
   let set = 0
   let deleted = 0

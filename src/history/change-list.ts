@@ -13,7 +13,7 @@ import {
   type ScanRange,
   type View,
 } from '../engine/engine.ts'
-import { type LogEntry, readLog } from './commit-log.ts'
+import { type LogEntry, type Rekey, readLog } from './commit-log.ts'
 import { decodeHead, HEAD_KEY } from './head.ts'
 import type { HistoryLimits } from './limits.ts'
 import { gatherBelow, storedBytes } from './stored-bytes.ts'
@@ -133,7 +133,7 @@ function writeList(target: Buffer, offset: number, keys: readonly string[], byte
 }
 
 /** What a walk over rows is told. Keys come in order within a list; a list may be one of several of its epoch. */
-interface ListVisitor {
+export interface ListVisitor {
   /** Returns whether the keys of the list are wanted. */
   list(epoch: number, count: number, bytes: number): boolean
   key(epoch: number, key: string): void
@@ -165,8 +165,8 @@ function readList(reader: VarintReader, epoch: number, visitor: ListVisitor): vo
  */
 const keyBytes = Buffer.allocUnsafeSlow(MAX_KEY_BYTES)
 
-/** Reads the lists of a row, of one epoch or of several. */
-function readRow(row: Row, visitor: ListVisitor): void {
+/** Reads the lists of a row, of one epoch or of several. @throws {DataIntegrityError} if it is not whole */
+export function readChangeRow(row: Row, visitor: ListVisitor): void {
   const epoch = counterAt(row.key)
   const bytes = asBuffer(row.value)
   const end = bytes.byteLength - CHECKSUM_BYTES
@@ -175,20 +175,36 @@ function readRow(row: Row, visitor: ListVisitor): void {
   }
   const content = bytes.subarray(1, end)
   if (bytes[0] !== PACKED) {
-    readList(new VarintReader(bytes[0] === DEFLATED ? inflateRawSync(content) : content), epoch, visitor)
+    readList(new VarintReader(bytes[0] === DEFLATED ? inflate(content, epoch) : content), epoch, visitor)
     return
   }
   const header = new VarintReader(content)
   header.next()
-  const reader = new VarintReader(inflateRawSync(content.subarray(header.offset)))
+  const reader = new VarintReader(inflate(content.subarray(header.offset), epoch))
   for (let at = epoch; !reader.done; ) {
     at += reader.next()
     readList(reader, at, visitor)
   }
 }
 
+function inflate(content: Uint8Array, epoch: number): Buffer {
+  try {
+    return inflateRawSync(content, { maxOutputLength: MAX_LIST_BYTES })
+  } catch (cause) {
+    throw new DataIntegrityError(`A change list of epoch ${epoch} cannot be inflated; it is damaged.`, {
+      cause,
+    })
+  }
+}
+
+/** No row is longer by far, inflated: what a damaged one says takes no more memory. */
+const MAX_LIST_BYTES = 2 ** 28
+
 /** The last epoch whose list a row may hold. */
 export function lastEpochOf(row: Row): number {
+  if (row.value.byteLength === 0) {
+    throw new DataIntegrityError(`A change list of epoch ${counterAt(row.key)} is damaged: it is empty.`)
+  }
   return row.value[0] === PACKED ? new VarintReader(row.value, 1).next() : counterAt(row.key)
 }
 
@@ -220,9 +236,26 @@ interface PackedList {
   readonly bytes: number
 }
 
+/**
+ * The same row with other names for its keys, which then have another order. `run` is one that the epoch does not have yet:
+ * each chunk of a run becomes a run of its own.
+ */
+export function rekeyChangeRow(row: Row, run: number, rekey: Rekey): Row {
+  const lists: { readonly epoch: number; readonly keys: string[]; readonly bytes: number }[] = []
+  readChangeRow(row, {
+    list: (epoch, _count, bytes) => lists.push({ epoch, keys: [], bytes }) > 0,
+    key: (_epoch, key) => lists.at(-1)?.keys.push(toByteString(rekey(fromByteString(key)))),
+  })
+  for (const { keys } of lists) keys.sort()
+  if (row.value[0] === PACKED) return encodePacked(lists)
+  const { epoch, keys, bytes } = lists[0] as PackedList
+  const changes = new Map(keys.map((key, i) => [key, i === 0 ? bytes : 0]))
+  return encodeRun(epoch, run, changes, keys.length).next().value as Row
+}
+
 /** @throws {DataIntegrityError} if the row is not whole. */
 export function checkChangeRow(row: Row): void {
-  readRow(row, { list: () => true, key: () => undefined })
+  readChangeRow(row, { list: () => true, key: () => undefined })
 }
 
 /** Rows read at a time where some of them may be leapt over. */
@@ -291,7 +324,7 @@ async function visitLists(
   for await (const rows of rowsOf(view, range, window)) {
     await turns.breathe()
     for (const [i, row] of rows.entries()) {
-      if (window === undefined || mayHaveKeys(row, rows[i + 1], window)) readRow(row, inside)
+      if (window === undefined || mayHaveKeys(row, rows[i + 1], window)) readChangeRow(row, inside)
     }
   }
   for await (const entries of await log) {
@@ -462,7 +495,7 @@ export async function packChangeLists(
     key: () => undefined,
   }
   for (const row of rows) {
-    readRow(row, {
+    readChangeRow(row, {
       ...collect,
       list(epoch, _count, bytes) {
         while (next < snapshots.length && (snapshots[next] as number) < epoch) next++
@@ -550,7 +583,7 @@ function* encodeLists(
 }
 
 /** Under this key stands the first epoch whose list has not been discarded. */
-const FIRST_LISTED_KEY = Buffer.from('first-list')
+export const FIRST_LISTED_KEY: Uint8Array = Buffer.from('first-list')
 
 /** Lists before it may still be there, in a row with later ones. They are nobody's any more. */
 async function firstListedEpoch(view: View): Promise<number> {
@@ -574,7 +607,7 @@ export async function discardChangesBelow(view: View, batch: Batch, epoch: numbe
     const page = await view.scan('changes', { ...bound, lt: counterTupleKey(epoch) })
     for (const row of page.rows) {
       if (lastEpochOf(row) >= epoch) continue
-      readRow(row, sum)
+      readChangeRow(row, sum)
       batch.delete('changes', row.key)
     }
     const last = page.rows.at(-1)

@@ -40,6 +40,9 @@ export interface LogEntry {
   readonly changes: readonly LoggedChange[]
 }
 
+/** How a stored key is stored elsewhere. */
+export type Rekey = (key: Uint8Array) => Uint8Array
+
 /** Who made a commit: the writer and the range of its operation numbers. */
 export interface CommitAuthor {
   readonly writer: string
@@ -121,9 +124,16 @@ function decodePart(sequence: number, bytes: Uint8Array): LogEntry {
   }
 }
 
-/** @throws {DataIntegrityError} if the row is not a whole part of an entry. */
-export function checkLogRow(row: Row): void {
-  decodePart(counterAt(row.key), row.value)
+/** The same row with other names for its keys. */
+export function rekeyLogRow({ key, value }: Row, rekey: Rekey): Row {
+  const { epoch, changes, ...author } = decodePart(counterAt(key), value)
+  const renamed = changes.map(change => ({ ...change, key: rekey(change.key) }))
+  return { key, value: encodePart(epoch, author, renamed, 0, renamed.length) }
+}
+
+/** The part of an entry that is in a row. @throws {DataIntegrityError} if it is not whole. */
+export function readLogRow(row: Row): LogEntry {
+  return decodePart(counterAt(row.key), row.value)
 }
 
 /**

@@ -1,16 +1,21 @@
 import { StoreClosedError } from '../core/errors.ts'
 import { type MaybePromise, whenBoth, whenReady } from '../core/maybe-promise.ts'
+import { inSlices } from '../core/turns.ts'
 import type { Batch, Engine, View } from '../engine/engine.ts'
+import { CommitKeys } from './commit-keys.ts'
 import { appendLogEntry, type CommitAuthor } from './commit-log.ts'
 import { Draft } from './draft.ts'
 import { decodeHead, encodeHead, HEAD_KEY, type Head } from './head.ts'
 import type { HistoryLimits } from './limits.ts'
 import { OperationIds } from './operation-id.ts'
+import type { Payload } from './record.ts'
 
 /** A change of some keys that shares a commit with those of other callers. */
 export interface Mutation<T> {
   /** Every key that {@link Mutation.apply} reads or writes. */
   readonly keys: readonly Uint8Array[]
+  /** About how many bytes it writes, where that is known. */
+  readonly bytes?: number
   /**
    * Reads and writes the draft. Throws before its first write, or not at all; then only this operation fails. It may
    * run more than once, as commits of the engine may.
@@ -46,18 +51,119 @@ export interface OperationCounts {
   readonly unchanged: number
 }
 
-interface QueuedMutation {
-  readonly mutation: Mutation<unknown>
+/** A change that waits for its commit, which it shares with others. */
+interface QueuedChange {
   readonly operation: number
-  readonly resolve: (committed: Committed<unknown>) => void
-  readonly reject: (error: unknown) => void
+  readonly bytes: number
+  readonly keyCount: number
+  addKeys(keys: Uint8Array[]): void
+  /** Makes the change, or notes why it cannot be made; `first` is the place of its keys among those of the commit. */
+  apply(draft: Draft, first: number): void
+  /** Tells its caller what has become of it. */
+  committed(ids: OperationIds): void
+  failed(error: unknown): void
+}
+
+/** The most frequent change, of which there may be many: so it takes little room. */
+class QueuedPut implements QueuedChange {
+  readonly operation: number
+  readonly #key: Uint8Array
+  readonly #payload: Payload
+  readonly #settled: (error?: unknown) => void
+  #error: unknown
+
+  constructor(operation: number, key: Uint8Array, payload: Payload, settled: (error?: unknown) => void) {
+    this.operation = operation
+    this.#key = key
+    this.#payload = payload
+    this.#settled = settled
+  }
+
+  get bytes(): number {
+    return this.#payload.bytes.byteLength
+  }
+
+  get keyCount(): number {
+    return 1
+  }
+
+  addKeys(keys: Uint8Array[]): void {
+    keys.push(this.#key)
+  }
+
+  apply(draft: Draft, first: number): void {
+    this.#error = undefined
+    try {
+      draft.begin(first)
+      draft.set(this.#key, this.#payload)
+    } catch (error) {
+      this.#error = error
+    }
+  }
+
+  committed(): void {
+    this.#settled(this.#error)
+  }
+
+  failed(error: unknown): void {
+    this.#settled(error)
+  }
+}
+
+type Outcome<T> = { readonly value: T } | { readonly error: unknown }
+
+class QueuedMutation<T> implements QueuedChange {
+  readonly operation: number
+  readonly #mutation: Mutation<T>
+  readonly #resolve: (committed: Committed<T>) => void
+  readonly failed: (error: unknown) => void
+  #outcome: Outcome<T> | undefined
+
+  constructor(
+    operation: number,
+    mutation: Mutation<T>,
+    resolve: (committed: Committed<T>) => void,
+    reject: (error: unknown) => void,
+  ) {
+    this.operation = operation
+    this.#mutation = mutation
+    this.#resolve = resolve
+    this.failed = reject
+  }
+
+  get bytes(): number {
+    return this.#mutation.bytes ?? 0
+  }
+
+  get keyCount(): number {
+    return this.#mutation.keys.length
+  }
+
+  addKeys(keys: Uint8Array[]): void {
+    for (const key of this.#mutation.keys) keys.push(key)
+  }
+
+  apply(draft: Draft, first: number): void {
+    try {
+      draft.begin(first)
+      // Others share the commit: they do not fail with it.
+      draft.assertReadable(this.#mutation.keys)
+      this.#outcome = { value: this.#mutation.apply(draft) }
+    } catch (error) {
+      this.#outcome = { error }
+    }
+  }
+
+  committed(ids: OperationIds): void {
+    const outcome = this.#outcome as Outcome<T>
+    if ('error' in outcome) this.failed(outcome.error)
+    else this.#resolve({ operationId: ids.format(this.operation), value: outcome.value })
+  }
 }
 
 interface QueuedExclusive {
   readonly run: () => Promise<void>
 }
-
-type Outcome = { readonly value: unknown } | { readonly error: unknown }
 
 /** What the committer needs of the store around it. */
 export interface CommitterOptions {
@@ -84,10 +190,12 @@ const PENDING = Symbol('pending')
 export class Committer {
   readonly ids = new OperationIds()
   readonly #options: CommitterOptions
-  readonly #queue: (QueuedMutation | QueuedExclusive)[] = []
+  readonly #queue: (QueuedChange | QueuedExclusive)[] = []
   readonly #outcomes = new Map<number, OperationCounts>()
   /** Counts what callers asked for, by which background work tells whether it should hold back. */
   activity = 0
+  /** How many keys the store had when it was last asked. */
+  #size = Number.POSITIVE_INFINITY
   #draining: Promise<void> | undefined
   #closed = false
 
@@ -99,15 +207,20 @@ export class Committer {
   mutate<T>(mutation: Mutation<T>): Promise<Committed<T>> {
     return new Promise((resolve, reject) => {
       if (this.#closed) throw new StoreClosedError()
-      this.activity++
-      this.#queue.push({
-        mutation,
-        operation: this.ids.next(),
-        resolve: resolve as (committed: Committed<unknown>) => void,
-        reject,
-      })
-      this.#start()
+      this.#enqueue(new QueuedMutation(this.ids.next(), mutation, resolve, reject))
     })
+  }
+
+  /** Queues the mutation that sets a key. Calls `settled` once it is committed, or with the error that it failed with. */
+  put(key: Uint8Array, payload: Payload, settled: (error?: unknown) => void): void {
+    if (this.#closed) throw new StoreClosedError()
+    this.#enqueue(new QueuedPut(this.ids.next(), key, payload, settled))
+  }
+
+  #enqueue(change: QueuedChange): void {
+    this.activity++
+    this.#queue.push(change)
+    this.#start()
   }
 
   /**
@@ -167,56 +280,85 @@ export class Committer {
     }
   }
 
-  #takeGroup(): QueuedMutation[] {
-    const group: QueuedMutation[] = []
+  /** The changes at the front of the queue that share the next commit. */
+  #takeGroup(): QueuedChange[] {
+    const { groupKeys, groupBytes, fewKeys, fewGroupKeys } = this.#options.limits
+    const mostKeys = this.#size <= fewKeys - fewGroupKeys ? fewGroupKeys : groupKeys
+    const group: QueuedChange[] = []
     let keys = 0
+    let bytes = 0
     for (const item of this.#queue) {
-      if (
-        'run' in item ||
-        (group.length > 0 && keys + item.mutation.keys.length > this.#options.limits.groupKeys)
-      )
-        break
-      keys += item.mutation.keys.length
+      if ('run' in item) break
+      keys += item.keyCount
+      bytes += item.bytes
+      if (group.length > 0 && (keys > mostKeys || bytes > groupBytes)) break
       group.push(item)
     }
     this.#queue.splice(0, group.length)
     return group
   }
 
-  async #commitGroup(group: readonly QueuedMutation[]): Promise<void> {
-    const keys =
-      group.length === 1
-        ? (group[0] as QueuedMutation).mutation.keys
-        : group.flatMap(item => item.mutation.keys)
+  async #commitGroup(group: readonly QueuedChange[]): Promise<void> {
+    const given: Uint8Array[] = []
+    for (const item of group) item.addKeys(given)
+    const keys = new CommitKeys(given)
     const author: CommitAuthor = {
       writer: this.ids.writer,
-      firstOperation: (group[0] as QueuedMutation).operation,
-      lastOperation: (group.at(-1) as QueuedMutation).operation,
+      firstOperation: (group[0] as QueuedChange).operation,
+      lastOperation: (group.at(-1) as QueuedChange).operation,
     }
-    let outcomes: Outcome[] = []
     try {
       await this.#commit<void, readonly (Uint8Array | undefined)[]>(
-        (view, batch, head, records) => {
-          const draft = Draft.of(head, keys, records)
-          outcomes = group.map(item => attempt(item.mutation, draft))
-          return whenReady(draft.flush(view, batch), ({ changes, growth }): ExclusiveResult<void> => {
-            if (changes.length === 0) return { value: undefined }
-            const sequence = head.sequence + 1
-            appendLogEntry(batch, sequence, head.epoch, author, changes, this.#options.limits)
-            return { value: undefined, head: { ...head, sequence, size: head.size + growth } }
-          })
-        },
-        { early: view => view.getMany('live', keys) },
+        (view, batch, head, records) =>
+          whenReady(this.#draft(group, head, keys, records), draft =>
+            whenReady(draft.flush(view, batch), ({ changes, growth }): ExclusiveResult<void> => {
+              if (changes.length === 0) return { value: undefined }
+              const sequence = head.sequence + 1
+              appendLogEntry(batch, sequence, head.epoch, author, changes, this.#options.limits)
+              return { value: undefined, head: { ...head, sequence, size: head.size + growth } }
+            }),
+          ),
+        { early: view => this.#readRecords(view, keys.sorted) },
       )
     } catch (error) {
-      for (const item of group) item.reject(error)
+      for (const item of group) item.failed(error)
       return
     }
-    for (const [i, item] of group.entries()) {
-      const outcome = outcomes[i] as Outcome
-      if ('error' in outcome) item.reject(outcome.error)
-      else item.resolve({ operationId: this.ids.format(item.operation), value: outcome.value })
-    }
+    for (const item of group) item.committed(this.ids)
+  }
+
+  /** The draft of a commit after the changes of its group. */
+  #draft(
+    group: readonly QueuedChange[],
+    head: Head,
+    keys: CommitKeys,
+    records: readonly (Uint8Array | undefined)[],
+  ): MaybePromise<Draft> {
+    const { sliceKeys } = this.#options.limits
+    return whenReady(Draft.of(head, keys, records, sliceKeys), draft => {
+      let first = 0
+      const applied = inSlices(group.length, sliceKeys, (start, end) => {
+        for (let i = start; i < end; i++) {
+          const item = group[i] as QueuedChange
+          item.apply(draft, first)
+          first += item.keyCount
+        }
+      })
+      return whenReady(applied, () => draft)
+    })
+  }
+
+  #readRecords(view: View, keys: readonly Uint8Array[]): MaybePromise<readonly (Uint8Array | undefined)[]> {
+    const { engine, limits } = this.#options
+    // A server takes all of them in one round trip, and the event loop turns meanwhile.
+    if (engine.remote === true || keys.length <= limits.sliceKeys) return view.getMany('live', keys)
+    const records: (Uint8Array | undefined)[] = []
+    const read = inSlices(keys.length, limits.sliceKeys, (start, end) =>
+      whenReady(view.getMany('live', keys.slice(start, end)), found => {
+        for (const record of found) records.push(record)
+      }),
+    )
+    return whenReady(read, () => records)
   }
 
   async #commit<T, R>(
@@ -232,6 +374,7 @@ export class Committer {
           whenBoth(view.get('meta', HEAD_KEY), early?.(view) as MaybePromise<R>, (stored, read) => {
             const head = decodeHead(stored)
             met = head
+            this.#size = head.size
             committed = undefined
             if (head.pending !== 0 && evenIfPending !== true) return PENDING
             return whenReady(build(view, batch, head, read), result => {
@@ -251,15 +394,5 @@ export class Committer {
       }
       await rollForward()
     }
-  }
-}
-
-function attempt(mutation: Mutation<unknown>, draft: Draft): Outcome {
-  try {
-    // Others share the commit: they do not fail with it.
-    draft.assertReadable(mutation.keys)
-    return { value: mutation.apply(draft) }
-  } catch (error) {
-    return { error }
   }
 }

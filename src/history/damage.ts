@@ -1,5 +1,5 @@
 import { DataIntegrityError } from '../core/errors.ts'
-import { decodeKey, lastVersionKey, splitVersionKey } from '../core/key.ts'
+import { keyText, lastVersionKey, splitVersionKey } from '../core/key.ts'
 import type { View } from '../engine/engine.ts'
 import { parseRecord } from './record.ts'
 import { listSnapshotRows } from './snapshot-table.ts'
@@ -35,7 +35,7 @@ export async function nameDamage(view: View, error: unknown): Promise<unknown> {
   if (rowKey === undefined) return error
   const versions = await snapshotsSeeing(view, rowKey).catch(() => [])
   if (versions.length === 0) return error
-  const key = JSON.stringify(decodeKey(splitVersionKey(rowKey).key))
+  const key = JSON.stringify(keyText(splitVersionKey(rowKey).key))
   return new DataIntegrityError(
     `Key ${key} cannot be read at ${listVersions(versions)}, and is not affected elsewhere. ${(error as Error).message}`,
     { cause: error },

@@ -1,8 +1,9 @@
-import { toByteString } from '../core/bytes.ts'
 import { DataIntegrityError } from '../core/errors.ts'
 import { versionKey } from '../core/key.ts'
 import { type MaybePromise, whenReady } from '../core/maybe-promise.ts'
+import { inSlices } from '../core/turns.ts'
 import type { Batch, Row, View } from '../engine/engine.ts'
+import type { CommitKeys } from './commit-keys.ts'
 import { ADDED, CHANGED, type LoggedChange, REMOVED } from './commit-log.ts'
 import type { Head } from './head.ts'
 import { floorQuery } from './reader.ts'
@@ -35,6 +36,14 @@ export interface DraftResult {
   readonly growth: number
 }
 
+/** What flushing a draft has come to. */
+interface NetEffect {
+  readonly changes: LoggedChange[]
+  /** Removed keys that may have a version in the history. */
+  readonly uncertain: Uint8Array[]
+  growth: number
+}
+
 /**
  * The state of some keys while a commit is built, and the rules by which superseded records are preserved.
  *
@@ -49,31 +58,58 @@ export interface DraftResult {
  */
 export class Draft {
   readonly #head: Head
-  readonly #entries = new Map<string, DraftEntry>()
+  readonly #keys: CommitKeys
+  /** Work on more keys lets the event loop turn after so many. */
+  readonly #sliceKeys: number
+  /** One for each of the sorted keys. */
+  readonly #entries: readonly DraftEntry[]
   /** Whether any record is. */
-  #isDamaged = false
+  readonly #isDamaged: boolean
+  /** Operations mostly ask for keys in the order in which they have named them: the one asked for last. */
+  #asked = 0
 
-  private constructor(head: Head) {
+  private constructor(head: Head, keys: CommitKeys, entries: readonly DraftEntry[], sliceKeys: number) {
+    this.#sliceKeys = sliceKeys
     this.#head = head
+    this.#keys = keys
+    this.#entries = entries
+    this.#isDamaged = entries.some(entry => entry.damage !== undefined)
   }
 
-  /** A draft of `keys`, which are all that it may touch, and their live records as stored. */
-  static of(head: Head, keys: readonly Uint8Array[], records: readonly (Uint8Array | undefined)[]): Draft {
-    const draft = new Draft(head)
-    for (const [i, stored] of records.entries()) {
-      const key = keys[i] as Uint8Array
-      const entry = openEntry(key, stored)
-      if (entry.damage !== undefined) draft.#isDamaged = true
-      draft.#entries.set(toByteString(key), entry)
-    }
-    return draft
+  /** A draft of `keys`, which are all that it may touch, and the live records of the sorted ones as stored. */
+  static of(
+    head: Head,
+    keys: CommitKeys,
+    records: readonly (Uint8Array | undefined)[],
+    sliceKeys: number,
+  ): MaybePromise<Draft> {
+    const { sorted } = keys
+    const entries: DraftEntry[] = []
+    const opened = inSlices(sorted.length, sliceKeys, (start, end) => {
+      for (let i = start; i < end; i++) entries.push(openEntry(sorted[i] as Uint8Array, records[i]))
+    })
+    return whenReady(opened, () => new Draft(head, keys, entries, sliceKeys))
   }
 
   #entry(key: Uint8Array): DraftEntry {
-    const entry = this.#entries.get(toByteString(key))
+    const entry = this.#entries[this.#place(key)]
     if (entry === undefined) throw new Error('varve: a commit touches a key that it did not declare')
     if (entry.damage !== undefined) throw entry.damage
     return entry
+  }
+
+  #place(key: Uint8Array): number {
+    const { given } = this.#keys
+    if (given[this.#asked] !== key) {
+      if (given[this.#asked + 1] !== key) return this.#keys.find(key) ?? -1
+      this.#asked++
+    }
+    return this.#keys.placeOf(this.#asked)
+  }
+
+  /** Says that what follows will ask for the keys from the `first`-th given one on. */
+  begin(first: number): void {
+    this.#asked = first
   }
 
   /**
@@ -114,34 +150,42 @@ export class Draft {
 
   /** Puts the net effect into the batch. */
   flush(view: View, batch: Batch): MaybePromise<DraftResult> {
+    const effect: NetEffect = { changes: [], uncertain: [], growth: 0 }
+    const entries = this.#entries
+    const flushed = inSlices(entries.length, this.#sliceKeys, (start, end) => {
+      for (let i = start; i < end; i++) this.#flushEntry(entries[i] as DraftEntry, batch, effect)
+    })
+    return whenReady(flushed, () => this.#buryUncertain(view, batch, effect))
+  }
+
+  #flushEntry({ key, stored, original, current }: DraftEntry, batch: Batch, effect: NetEffect): void {
+    if (current === original) return
+    if (original !== undefined && current !== undefined && samePayload(original, current)) return
     const { epoch, latestSnapshot } = this.#head
-    const changes: LoggedChange[] = []
-    const uncertain: Uint8Array[] = []
-    let growth = 0
-    for (const { key, stored, original, current } of this.#entries.values()) {
-      if (current === original) continue
-      if (original !== undefined && current !== undefined && samePayload(original, current)) continue
-      const preserved = original !== undefined && original.birth < epoch && latestSnapshot >= original.birth
-      if (preserved) batch.put('history', versionKey(key, original.birth), stored as Uint8Array)
-      // No snapshot separates the two epochs, so that whoever asks for one asks for both.
-      const lost = preserved ? 0 : (stored?.byteLength ?? 0)
-      if (current !== undefined) {
-        const record = encodeRecord(key, epoch, current)
-        batch.put('live', key, record)
-        const bytes = record.byteLength - lost
-        changes.push({ key, kind: original === undefined ? ADDED : CHANGED, bytes })
-        if (original === undefined) growth++
-        continue
-      }
-      batch.delete('live', key)
-      changes.push({ key, kind: REMOVED, bytes: -lost })
-      growth--
-      if (preserved) batch.put('history', versionKey(key, epoch), encodeRecord(key, epoch, TOMBSTONE_PAYLOAD))
-      // In the first epoch there is no history to look into.
-      else if (epoch > 1) uncertain.push(key)
+    const preserved = original !== undefined && original.birth < epoch && latestSnapshot >= original.birth
+    if (preserved) batch.put('history', versionKey(key, original.birth), stored as Uint8Array)
+    // No snapshot separates the two epochs, so that whoever asks for one asks for both.
+    const lost = preserved ? 0 : (stored?.byteLength ?? 0)
+    if (current !== undefined) {
+      const record = encodeRecord(key, epoch, current)
+      batch.put('live', key, record)
+      const bytes = record.byteLength - lost
+      effect.changes.push({ key, kind: original === undefined ? ADDED : CHANGED, bytes })
+      if (original === undefined) effect.growth++
+      return
     }
-    const result = { changes, growth }
+    batch.delete('live', key)
+    effect.changes.push({ key, kind: REMOVED, bytes: -lost })
+    effect.growth--
+    if (preserved) batch.put('history', versionKey(key, epoch), encodeRecord(key, epoch, TOMBSTONE_PAYLOAD))
+    // In the first epoch there is no history to look into.
+    else if (epoch > 1) effect.uncertain.push(key)
+  }
+
+  /** Puts tombstones for removed keys whose newest version in the history is a value. */
+  #buryUncertain(view: View, batch: Batch, { uncertain, ...result }: NetEffect): MaybePromise<DraftResult> {
     if (uncertain.length === 0) return result
+    const { epoch } = this.#head
     const queries = uncertain.map(key => floorQuery(key, epoch))
     return whenReady(view.seekMany('history', queries), rows => {
       for (const [i, row] of rows.entries()) {

@@ -1,4 +1,4 @@
-import { counterKey } from '../core/key.ts'
+import { counterKey, type KeyCodec, PLAIN_KEYS } from '../core/key.ts'
 import { type Logger, SILENT_LOGGER } from '../core/logger.ts'
 import { type MaybePromise, whenReady } from '../core/maybe-promise.ts'
 import { Turns } from '../core/turns.ts'
@@ -32,7 +32,7 @@ import {
   snapshotNotFound,
 } from './snapshot-table.ts'
 import { readPending } from './stage.ts'
-import { type Verification, type VerifyOptions, verify } from './verify.ts'
+import { type Verification, type VerifyOptions, verifyEngine } from './verify.ts'
 
 /** How a history is opened. */
 export interface HistoryOptions {
@@ -108,6 +108,8 @@ function isSameState(a: Head, b: Head): boolean {
  */
 export class History {
   readonly engine: Engine
+  /** How the keys of the state are stored. Everything here and below knows them as they are stored. */
+  readonly keys: KeyCodec
   /** @internal */
   readonly limits: HistoryLimits
   readonly #committer: Committer
@@ -121,6 +123,7 @@ export class History {
 
   private constructor(engine: Engine, options: HistoryOptions) {
     this.engine = engine
+    this.keys = engine.keyCodec ?? PLAIN_KEYS
     this.limits = { ...DEFAULT_LIMITS, ...options.limits }
     this.#committer = new Committer({
       engine,
@@ -220,7 +223,10 @@ export class History {
   /** The epoch of a moment in a view that the caller holds. @throws {SnapshotNotFoundError} */
   epochIn(view: View, moment: Moment): MaybePromise<number> {
     if (moment === 'head') return whenReady(this.headIn(view), head => head.epoch)
-    return whenReady(requireSnapshot(view, moment), snapshot => snapshot.epoch)
+    return whenReady(requireSnapshot(view, moment), ({ epoch }) => {
+      // Whoever reads a snapshot has seen the state that it seals.
+      return epoch < this.#knownEpoch ? epoch : whenReady(this.headIn(view), () => epoch)
+    })
   }
 
   /** Where the log that readers can see ends, and the epoch they see: a commit that is pending is not visible yet. */
@@ -347,6 +353,11 @@ export class History {
     return this.#committer.mutate(mutation)
   }
 
+  /** Sets a key, in a commit shared with others. Calls `settled` once it is made, or with the error that it failed with. */
+  put(key: Uint8Array, payload: Payload, settled: (error?: unknown) => void): void {
+    this.#committer.put(key, payload, settled)
+  }
+
   /** A commit of its own, for what is not a change of keys. */
   exclusive<T>(
     build: (view: View, batch: Batch, head: Head) => MaybePromise<ExclusiveResult<T>>,
@@ -461,7 +472,7 @@ export class History {
 
   /** Looks at every record of the store. */
   verify(options?: VerifyOptions): Promise<Verification> {
-    return this.view(view => verify(view, options))
+    return verifyEngine(this.engine, options)
   }
 
   stats(): Promise<EngineStats> {

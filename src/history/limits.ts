@@ -3,8 +3,17 @@
  * many: none of them may change what a caller sees.
  */
 export interface HistoryLimits {
-  /** Mutations of more keys than this do not share a commit, so that none holds the event loop for long. */
+  /**
+   * Mutations of more keys than this, or of more payload bytes, do not share a commit. It bounds what an engine has to
+   * hold of a commit in memory: for LMDB the pages that change, up to two a key.
+   */
   readonly groupKeys: number
+  readonly groupBytes: number
+  /** In a store of few keys neighbours share pages: with at most so many keys, more of them may share a commit. */
+  readonly fewKeys: number
+  readonly fewGroupKeys: number
+  /** Building a commit of more keys lets the event loop turn after so many. */
+  readonly sliceKeys: number
   /** A log entry of more keys is cut into parts, so that no record grows with the commit. */
   readonly logPartKeys: number
   /** A patch of more keys or payload bytes is staged in the store instead of kept in memory. */
@@ -21,6 +30,8 @@ export interface HistoryLimits {
   readonly chunkKeys: number
   /** Distinct keys that a pass over the change lists returns at most; it holds twice as many at a time. */
   readonly pageKeys: number
+  /** Encrypted keys that are sorted together; twice as many are in memory at a time. */
+  readonly sortKeys: number
   /** Change lists are packed once so many epochs have been sealed. */
   readonly packListEpochs: number
   /** A packed row of change lists holds at most so many lists, and is full with so many keys. */
@@ -52,7 +63,11 @@ export interface HistoryLimits {
 }
 
 export const DEFAULT_LIMITS: HistoryLimits = {
-  groupKeys: 20_000,
+  groupKeys: 50_000,
+  groupBytes: 64 * 1024 * 1024,
+  fewKeys: 1_000_000,
+  fewGroupKeys: 200_000,
+  sliceKeys: 2048,
   logPartKeys: 4096,
   patchKeys: 20_000,
   patchBytes: 8 * 1024 * 1024,
@@ -62,6 +77,7 @@ export const DEFAULT_LIMITS: HistoryLimits = {
   runKeys: 25_000,
   chunkKeys: 512,
   pageKeys: 25_000,
+  sortKeys: 50_000,
   packListEpochs: 64,
   packedLists: 64,
   packedKeys: 4096,

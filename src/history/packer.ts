@@ -4,7 +4,7 @@ import { DataIntegrityError } from '../core/errors.ts'
 import {
   counterAt,
   counterKey,
-  decodeKey,
+  keyText,
   lastVersionKey,
   splitVersionKey,
   VERSION_SUFFIX_BYTES,
@@ -231,7 +231,7 @@ export class Packer {
       return await work()
     } catch (err) {
       if (!(err instanceof DataIntegrityError)) throw err
-      this.#logger.warn({ err, key: decodeKey(key) }, 'varve: a damaged key is not packed')
+      this.#logger.warn({ err, key: keyText(key) }, 'varve: a damaged key is not packed')
       return undefined
     }
   }

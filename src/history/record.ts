@@ -1,7 +1,8 @@
-import { crc32, deflateRawSync, inflateRawSync } from 'node:zlib'
+import { deflateRawSync, inflateRawSync } from 'node:zlib'
 import { asBuffer, EMPTY_BYTES } from '../core/bytes.ts'
+import { CHECKED, checksum, checksumOfRange } from '../core/crc32.ts'
 import { DataIntegrityError } from '../core/errors.ts'
-import { decodeKey } from '../core/key.ts'
+import { keyText } from '../core/key.ts'
 import { decodeValue, type EncodedValue, encodedEqual, JSON_CODEC } from '../core/value-codec.ts'
 import { VarintReader, varintLength, writeVarint } from '../core/varint.ts'
 
@@ -116,8 +117,10 @@ export function encodeRecord(key: Uint8Array, birth: number, payload: Payload): 
   const end = 1 + varintLength(birth) + bytes.byteLength
   const record = Buffer.allocUnsafe(end + CHECKSUM_BYTES)
   record[0] = codec
-  record.set(bytes, writeVarint(record, 1, birth))
-  record.writeUInt32LE(crc32(record.subarray(0, end), crc32(key as Buffer)), end)
+  const header = writeVarint(record, 1, birth)
+  record.set(bytes, header)
+  const sum = checksum(bytes, checksumOfRange(record, 0, header, checksum(key)))
+  record.writeUInt32LE(sum, end)
   return record
 }
 
@@ -128,19 +131,16 @@ export function encodeRecord(key: Uint8Array, birth: number, payload: Payload): 
  */
 export function parseRecord(key: Uint8Array, record: Uint8Array): ParsedRecord {
   const end = record.byteLength - CHECKSUM_BYTES
-  if (end >= 2) {
-    const buffer = asBuffer(record)
-    if (buffer.readUInt32LE(end) === crc32(buffer.subarray(0, end), crc32(key as Buffer))) {
-      // The common case by hand: an epoch below 128 is one byte.
-      const first = record[1] as number
-      if (first < 0x80) return { codec: record[0] as number, birth: first, bytes: record.subarray(2, end) }
-      const reader = new VarintReader(record, 1, end)
-      const birth = reader.next()
-      return { codec: record[0] as number, birth, bytes: record.subarray(reader.offset, end) }
-    }
+  if (end >= 2 && checksum(record, checksum(key)) === CHECKED) {
+    // The common case by hand: an epoch below 128 is one byte.
+    const first = record[1] as number
+    if (first < 0x80) return { codec: record[0] as number, birth: first, bytes: record.subarray(2, end) }
+    const reader = new VarintReader(record, 1, end)
+    const birth = reader.next()
+    return { codec: record[0] as number, birth, bytes: record.subarray(reader.offset, end) }
   }
   throw new DataIntegrityError(
-    `The record of key ${JSON.stringify(decodeKey(key))} does not match its checksum: the stored data is damaged. Run verify() to see how far the damage goes.`,
+    `The record of key ${JSON.stringify(keyText(key))} does not match its checksum: the stored data is damaged. Run verify() to see how far the damage goes.`,
   )
 }
 

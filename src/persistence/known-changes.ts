@@ -1,6 +1,3 @@
-/** So many changed keys are remembered; then the older half of them is forgotten. */
-const MAX_KEYS = 40_000
-
 /**
  * Which keys the commits of a stretch of the log changed, the last commit for each.
  *
@@ -14,8 +11,16 @@ export class KnownChanges {
   #middle: number
   #newer = new Map<string, number>()
   #older = new Map<string, number>()
+  /** So many changed keys are remembered; then the older half of them is forgotten. */
+  readonly #maxKeys: number
 
-  constructor(start: number, end = start, changes: Iterable<readonly [string, number]> = []) {
+  constructor(
+    maxKeys: number,
+    start: number,
+    end = start,
+    changes: Iterable<readonly [string, number]> = [],
+  ) {
+    this.#maxKeys = maxKeys
     this.#start = start
     this.#middle = start
     this.#end = end
@@ -27,7 +32,7 @@ export class KnownChanges {
     return this.#end
   }
 
-  /** Notes that a commit changed a key. Commits may be told of again. */
+  /** Notes that a commit changed a key. Commits may be told of again, also those that are among the older ones by now. */
   add(key: string, sequence: number): void {
     const known = this.#newer.get(key) ?? 0
     if (sequence > known) this.#newer.set(key, sequence)
@@ -37,7 +42,7 @@ export class KnownChanges {
   advance(end: number): void {
     if (end <= this.#end) return
     this.#end = end
-    if (this.#newer.size <= MAX_KEYS / 2) return
+    if (this.#newer.size <= this.#maxKeys / 2) return
     this.#older = this.#newer
     this.#newer = new Map()
     this.#start = this.#middle
@@ -46,8 +51,12 @@ export class KnownChanges {
 
   /** Whether what a key held as of a commit is what it holds at the end of what is known. */
   isCurrent(key: string, sequence: number): boolean {
-    const changed = this.#newer.get(key) ?? this.#older.get(key) ?? 0
-    return sequence >= this.#start && changed <= sequence
+    return (
+      sequence >= this.#start &&
+      sequence <= this.#end &&
+      (this.#newer.get(key) ?? 0) <= sequence &&
+      (this.#older.get(key) ?? 0) <= sequence
+    )
   }
 
   /** Whether a commit will soon be too long ago to tell. */
@@ -61,6 +70,8 @@ export class KnownChanges {
     readonly end: number
     readonly changes: readonly (readonly [string, number])[]
   } {
-    return { start: this.#start, end: this.#end, changes: [...this.#older, ...this.#newer] }
+    const changes = new Map(this.#older)
+    for (const [key, sequence] of this.#newer) changes.set(key, Math.max(sequence, changes.get(key) ?? 0))
+    return { start: this.#start, end: this.#end, changes: [...changes] }
   }
 }

@@ -94,10 +94,42 @@ export class OperationRecorder {
     return this.#run(name, operation, call, operation.succeeded)
   }
 
-  /** The same for a call whose result is not for its caller. */
-  measureEffect(name: string, call: (meter: ByteMeter) => MaybePromise<unknown>): Promise<void> {
+  /**
+   * The same for a call without a result, that tells by `settled` when it has come to an end, and with which error. It makes
+   * nothing but the promise that its caller waits for.
+   */
+  measureEffect(
+    name: string,
+    call: (meter: ByteMeter, settled: (error?: unknown) => void) => void,
+  ): Promise<void> {
     const operation = this.#operation(name)
-    return this.#run(name, operation, call, operation.finished)
+    if (isTraced()) {
+      const traced = (meter: ByteMeter): Promise<void> =>
+        new Promise((resolve, reject) => {
+          call(meter, error => (error === undefined ? resolve() : reject(error)))
+        })
+      return this.#run(name, operation, traced, operation.finished)
+    }
+    const timed = operation.count++ % SAMPLE_EVERY === 0
+    this.#underWay++
+    const start = timed ? performance.now() : 0
+    return new Promise((resolve, reject) => {
+      const settled = (error?: unknown): void => {
+        if (error !== undefined) {
+          operation.errors++
+          reject(error)
+        } else {
+          if (timed) operation.record((performance.now() - start) * NANOSECONDS)
+          resolve()
+        }
+        operation.finished()
+      }
+      try {
+        call(operation, settled)
+      } catch (error) {
+        settled(error)
+      }
+    })
   }
 
   #run<T, R>(

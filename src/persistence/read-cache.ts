@@ -1,19 +1,21 @@
 import { randomBytes } from 'node:crypto'
+import { crc32 } from 'node:zlib'
 import type { Cache } from '../cache/cache.ts'
 import { MemoryCache } from '../cache/memory-cache.ts'
 import { TieredCache } from '../cache/tiered-cache.ts'
-import { decodeKey } from '../core/key.ts'
 import type { Logger } from '../core/logger.ts'
 import { isPromiseLike, type MaybePromise } from '../core/maybe-promise.ts'
 import type { View } from '../engine/engine.ts'
 import { type LogEntry, readLog } from '../history/commit-log.ts'
 import type { Head } from '../history/head.ts'
 import type { History } from '../history/history.ts'
-import { readAt, readManyAt } from '../history/reader.ts'
-import { decodePayload, type Payload, parseRecord } from '../history/record.ts'
+import { decodePayload, type Payload } from '../history/record.ts'
+import type { CacheSeal } from './cache-seal.ts'
 import type { CachedReads, CacheMetrics, CacheMode } from './cached-reads.ts'
 import { type CachedRecord, decodeCachedRecord, encodeCachedRecord } from './cached-record.ts'
 import { KnownChanges } from './known-changes.ts'
+import { Look } from './look.ts'
+import { decodeJournal, encodeJournal } from './read-journal.ts'
 
 /** What a {@link ReadCache} is made of. */
 export interface ReadCacheOptions {
@@ -22,64 +24,96 @@ export interface ReadCacheOptions {
   readonly kind: string
   readonly mode: CacheMode
   readonly logger: Logger
+  /** Of an encrypted store. */
+  readonly seal?: CacheSeal | undefined
+  /** Tests set them low. */
+  readonly limits?: Partial<ReadCacheLimits>
 }
 
-/** In `bounded` mode a read is answered without asking if the last check began less than so many milliseconds ago. */
+/** How much a {@link ReadCache} remembers. None of it may change what a caller sees. */
+export interface ReadCacheLimits {
+  /** The journal is written after so many commits: the log, which continues it, keeps about a thousand. */
+  readonly journalInterval: number
+  /** So many changed keys are remembered. */
+  readonly knownKeys: number
+}
+
+const DEFAULT_LIMITS: ReadCacheLimits = { journalInterval: 250, knownKeys: 40_000 }
+/** In `bounded` mode a read is answered without asking if the last look began less than so many milliseconds ago. */
 const MAX_LAG = 100
-/** While the cache is used in `bounded` mode, it checks every so many milliseconds. */
-const CHECK_INTERVAL = 25
-/** The journal is written after so many commits: the log, which continues it, keeps about a thousand. */
-const JOURNAL_INTERVAL = 250
+/** While the cache is used in `bounded` mode, it looks every so many milliseconds. */
+const LOOK_INTERVAL = 25
 /** Under which key the journal is. No key of a store is empty. */
 const JOURNAL_KEY = ''
+/** The entries of so many openings before this one are of use; those of the older half are renewed when they are met. */
+const MAX_EARLIER = 8
 
 /**
  * A cache of records in front of an engine that is far away.
  *
- * An entry says as of which commit it was read. The commit log names the keys that each commit changed; so an entry
- * is what its key holds now if the log since then is known, up to the newest commit, and does not name the key. To
- * look whether there is a newer commit takes one round trip for the head, a few bytes; that is done at each read
- * (`strong`), or for all reads of a tenth of a second (`bounded`). While a large commit is being rolled forward, reads
- * go past the cache.
+ * An entry says as of which commit it is. The commit log names the keys that each commit changed; so an entry is what
+ * its key holds now if the log since then is known, up to the newest commit, and does not name the key. To look whether
+ * there is a newer commit takes one round trip for the head, a few bytes; that is done at each read (`strong`), or for
+ * all reads of a tenth of a second (`bounded`). What the cache lacks is asked for in the same trip as the head, and calls
+ * of one turn share it: see {@link Look}. While a large commit is being rolled forward, reads go past the cache.
  *
  * Nothing depends on the cache to forget: an entry that it brings back, or that another store put there, is found out.
- * For a cache that outlives the process a *journal* is kept in it: how far the log was known, and what it had changed.
- * It is continued if the log still has the very entry at which it ends. A store that was put back to an earlier state,
- * or is another one, has another entry there, or none; then a new *lineage* begins, which the entries of the one before
- * do not belong to.
+ * Entries carry the *lineage* of who put them there, and each opening has its own. A new one begins as well when the
+ * store turns out to have been put back to an earlier state: the last commit that was known is then another one, or gone.
+ *
+ * For a cache that outlives the process a *journal* is kept in it: how far the log was known, what it had changed, and
+ * whose entries count. It is continued if the log still has the very commit at which it ends. Entries that were put there
+ * later count if the log still has the very commit that they are as of; with it, it has all before.
  */
 export class ReadCache implements CachedReads {
   readonly #history: History
   readonly #cache: Cache
   /** Where the journal is, if the cache may outlive the process. */
   readonly #journal: Cache | undefined
+  /** Encrypts the entries of a cache that may outlive the process. */
+  readonly #seal: CacheSeal | undefined
   readonly #kind: string
   readonly #mode: CacheMode
   readonly #logger: Logger
+  readonly #limits: ReadCacheLimits
   #lineage = newLineage()
-  #known = new KnownChanges(0)
+  /** Lineages of earlier openings, oldest first, and up to which commit their entries certainly count. */
+  #earlier = new Map<number, number>()
+  /** The commits from the end of the journal up to the first look, by number. */
+  #marks: Map<number, number> | undefined
+  #known: KnownChanges
   /** Which commit it is at which the known ones end; `undefined` where that cannot be told. */
-  #mark: string | undefined
+  #mark: number | undefined
   /** How far the journal goes. */
   #journalAt = Number.NEGATIVE_INFINITY
   #freshUntil = 0
-  #checking: Promise<boolean> | undefined
+  /** Takes what is asked for in this turn. */
+  #nextLook: Look | undefined
+  readonly #underWay = new Set<Promise<void>>()
+  /** The newest look under way that asks for a key, and when it began. */
+  readonly #asked = new Map<string, { readonly look: Look; readonly started: number }>()
   #hits = 0
   #misses = 0
   #used = false
   #timer: NodeJS.Timeout | undefined
-  #unsubscribe: (() => void) | undefined
+  readonly #unsubscribe: (() => void)[] = []
   #failure: string | undefined
 
-  private constructor({ history, cache, kind, mode, logger }: ReadCacheOptions) {
+  private constructor({ history, cache, kind, mode, logger, seal, limits }: ReadCacheOptions) {
     this.#history = history
     this.#cache = cache
     this.#journal =
       cache instanceof TieredCache ? cache.disk : cache instanceof MemoryCache ? undefined : cache
+    this.#seal = this.#journal === undefined ? undefined : seal
     this.#kind = kind
     this.#mode = mode
     this.#logger = logger
-    cache.on('error', error => this.#failed(error))
+    this.#limits = { ...DEFAULT_LIMITS, ...limits }
+    this.#known = new KnownChanges(this.#limits.knownKeys, 0)
+    this.#unsubscribe.push(
+      cache.on('error', error => this.#failed(error)),
+      cache.on('evict', ({ key }) => this.#evicted(key)),
+    )
   }
 
   /** Takes up what is in the cache, as far as it belongs to the store. */
@@ -106,52 +140,59 @@ export class ReadCache implements CachedReads {
     bytes: Uint8Array,
     entry: CachedRecord | undefined,
   ): Promise<Payload | undefined> {
-    if (entry !== undefined && (this.#isFresh() || (await this.#check())) && this.#isCurrent(key, entry)) {
+    // What is known to have changed need not be asked about.
+    if (
+      entry !== undefined &&
+      this.#isCurrent(key, entry) &&
+      (this.#isFresh() || (await this.#look().followed)) &&
+      this.#isCurrent(key, entry)
+    ) {
       this.#hit(key, entry)
       return entry.payload
     }
     this.#misses++
-    return this.#readThrough(key, bytes)
+    const asked = this.#askedFor(key)
+    if (asked !== undefined) {
+      const { seenSequence } = this.#history
+      // If that fails, it may be for a reason that has passed.
+      const records = await asked.records.catch(() => undefined)
+      if (records !== undefined && records.sequence >= seenSequence && !records.pending)
+        return records.of(key)
+    }
+    return (await this.#look().want(key, bytes)).of(key)
   }
 
   async getMany(keys: readonly string[], bytes: readonly Uint8Array[]): Promise<(Payload | undefined)[]> {
+    if (keys.length === 0) return []
     const entries = await Promise.all(keys.map(key => this.#find(key)))
-    // All of one moment, the end of what is known: none may have been read after it.
-    const isKnown = (key: string, entry: CachedRecord | undefined): entry is CachedRecord =>
-      entry !== undefined && entry.sequence <= this.#known.end && this.#isCurrent(key, entry)
-    if (!entries.includes(undefined) && (this.#isFresh() || (await this.#check()))) {
-      if (keys.every((key, i) => isKnown(key, entries[i]))) {
-        for (const [i, key] of keys.entries()) this.#hit(key, entries[i] as CachedRecord)
-        return entries.map(entry => entry?.payload)
+    const isUsable = (entry: CachedRecord | undefined, i: number): entry is CachedRecord =>
+      entry !== undefined && this.#isCurrent(keys[i] as string, entry)
+    const usable = entries.map((entry, i) => (isUsable(entry, i) ? entry : undefined))
+    const missing = [...keys.keys()].filter(i => usable[i] === undefined)
+    const want = async (indexes: readonly number[]): Promise<Map<number, Payload | undefined>> => {
+      const look = this.#look()
+      const wanted = await Promise.all(indexes.map(i => look.want(keys[i] as string, bytes[i] as Uint8Array)))
+      return new Map(indexes.map((i, j) => [i, wanted[j]?.of(keys[i] as string)]))
+    }
+    let found = new Map<number, Payload | undefined>()
+    if (missing.length > 0 || !this.#isFresh()) {
+      // What is there and has not changed up to this look, or later, was so at the moment of the look as well.
+      const [records, followed] = await Promise.all([
+        want(missing),
+        missing.length === keys.length || this.#look().followed,
+      ])
+      found = records
+      if (!followed || !usable.every((entry, i) => entry === undefined || isUsable(entry, i))) {
+        this.#misses += keys.length
+        found = await want([...keys.keys()])
+        return keys.map((_key, i) => found.get(i))
       }
     }
-    // To use what is there takes another round trip, to see that it is current: not for a few of many.
-    const there = entries.filter(entry => entry !== undefined).length
-    if (8 * there < keys.length) return this.#readManyThrough(keys, bytes)
-    const before = this.#known.end
-    return this.#history.view(async (view, head) => {
-      const settled = head.pending === 0
-      if (settled) await this.#follow(view, head, before)
-      const isUsable = (key: string, entry: CachedRecord | undefined): entry is CachedRecord =>
-        settled && this.#known.end === head.sequence && isKnown(key, entry)
-      const payloads = keys.map((key, i) => {
-        const entry = entries[i]
-        return isUsable(key, entry) ? { entry } : undefined
-      })
-      const missing = [...keys.keys()].filter(i => payloads[i] === undefined)
-      const records = await readManyAt(
-        view,
-        missing.map(i => bytes[i] as Uint8Array),
-        head.epoch,
-      )
-      this.#misses += missing.length
-      for (const [j, i] of missing.entries()) {
-        const entry = { lineage: this.#lineage, sequence: head.sequence, payload: records[j] }
-        payloads[i] = { entry }
-        if (settled) this.#put(keys[i] as string, entry)
-      }
-      this.#hits += keys.length - missing.length
-      return payloads.map(found => found?.entry.payload)
+    this.#misses += missing.length
+    return usable.map((entry, i) => {
+      if (entry === undefined) return found.get(i)
+      this.#hit(keys[i] as string, entry)
+      return entry.payload
     })
   }
 
@@ -177,87 +218,116 @@ export class ReadCache implements CachedReads {
 
   async close(): Promise<void> {
     clearInterval(this.#timer)
-    this.#unsubscribe?.()
-    await this.#checking?.catch(() => undefined)
-    await this.#guard(() => this.#writeJournal())
+    for (const unsubscribe of this.#unsubscribe) unsubscribe()
+    while (this.#underWay.size > 0) await Promise.all(this.#underWay)
+    await this.#writeJournal()
     await this.#guard(() => this.#cache.close())
   }
 
   // ---- entries
 
   #find(key: string): MaybePromise<CachedRecord | undefined> {
+    const seal = this.#seal
+    const name = seal?.name(key) ?? key
     let found: MaybePromise<unknown>
     try {
-      found = this.#cache.get(key)
+      found = this.#cache.get(name)
     } catch (error) {
       this.#failed(error)
       return undefined
     }
-    const decode = (value: unknown): CachedRecord | undefined => {
-      const entry = decodeCachedRecord(value)
-      return entry?.lineage === this.#lineage ? entry : undefined
-    }
+    const decode = (value: unknown): CachedRecord | undefined =>
+      decodeCachedRecord(seal === undefined ? value : seal.open(name, value))
     return isPromiseLike(found) ? this.#guard(() => found).then(decode) : decode(found)
   }
 
-  #isCurrent(key: string, { lineage, sequence }: CachedRecord): boolean {
-    return lineage === this.#lineage && this.#known.isCurrent(key, sequence)
+  /** Whether an entry is what its key holds as far as the log is known. */
+  #isCurrent(key: string, entry: CachedRecord): boolean {
+    return this.#counts(entry) && this.#known.isCurrent(key, entry.sequence)
+  }
+
+  /** Whether an entry belongs to the past of the store. */
+  #counts({ lineage, sequence, mark }: CachedRecord): boolean {
+    if (lineage === this.#lineage) return true
+    const certain = this.#earlier.get(lineage)
+    if (certain === undefined || sequence <= certain) return certain !== undefined
+    if (this.#marks?.get(sequence) !== mark) return false
+    this.#earlier.set(lineage, sequence)
+    return true
   }
 
   #hit(key: string, entry: CachedRecord): void {
     this.#hits++
     this.#used = true
-    if (this.#known.isOld(entry.sequence)) this.#put(key, { ...entry, sequence: this.#known.end })
+    if (this.#isOld(entry)) this.#put(key, entry.payload)
   }
 
-  #put(key: string, entry: CachedRecord): void {
-    void this.#guard(() => this.#cache.set(key, encodeCachedRecord(entry)))
+  /** Whether an entry will soon count no longer, if it is not renewed. */
+  #isOld({ lineage, sequence }: CachedRecord): boolean {
+    if (this.#known.isOld(sequence)) return true
+    if (lineage === this.#lineage || this.#earlier.size <= MAX_EARLIER / 2) return false
+    return [...this.#earlier.keys()].indexOf(lineage) < this.#earlier.size - MAX_EARLIER / 2
   }
 
-  async #readThrough(key: string, bytes: Uint8Array): Promise<Payload | undefined> {
+  /** Keeps what a key holds as far as the log is known. */
+  #put(key: string, payload: Payload | undefined): void {
+    const entry = { lineage: this.#lineage, sequence: this.#known.end, mark: this.#mark ?? 0, payload }
+    const seal = this.#seal
+    const name = seal?.name(key) ?? key
+    const value = encodeCachedRecord(entry)
+    void this.#guard(() => this.#cache.set(name, seal?.seal(name, value) ?? value))
+  }
+
+  // ---- looks
+
+  /** The look that begins at the end of this turn. */
+  #look(): Look {
+    this.#nextLook ??= this.#prepareLook()
+    return this.#nextLook
+  }
+
+  #prepareLook(): Look {
+    const look = new Look(this.#history)
+    const done = endOfTurn().then(() => this.#run(look))
+    this.#underWay.add(done)
+    done.finally(() => this.#underWay.delete(done))
+    return look
+  }
+
+  async #run(look: Look): Promise<void> {
+    this.#nextLook = undefined
+    // Before the view is opened: what was known, and when it was so, is no newer than the view.
+    const started = performance.now()
     const before = this.#known.end
-    const view = this.#history.engine.read()
-    try {
-      // Both at once: a miss takes no longer than a read without the cache.
-      const [head, stored] = await bothInOrder(this.#history.headIn(view), view.get('live', bytes))
-      if (head.pending !== 0) return await readAt(view, bytes, head.epoch)
-      const payload = stored === undefined ? undefined : parseRecord(bytes, stored)
-      if (head.sequence < before) await this.#beginLineage(view, head)
-      this.#put(key, { lineage: this.#lineage, sequence: head.sequence, payload })
-      // Entries are of use to a later process if the log reaches back to the journal.
-      if (this.#journal !== undefined && head.sequence - this.#journalAt >= JOURNAL_INTERVAL) {
-        await this.#follow(view, head, before)
-      }
-      return payload
-    } finally {
-      view.close()
-    }
+    for (const key of look.keys) this.#asked.set(key, { look, started })
+    const { seenSequence } = this.#history
+    await look.run(
+      async (view, head) => {
+        // What was committed here is to be followed, whatever the head says: so that goes along with asking for it.
+        const log = seenSequence > before ? beginLog(view, before) : undefined
+        try {
+          const found = await head
+          if (found.pending !== 0) return false
+          await this.#follow(view, found, before, log?.entries)
+          this.#freshUntil = Math.max(this.#freshUntil, started + MAX_LAG)
+          return true
+        } finally {
+          await log?.begun
+        }
+      },
+      ({ sequence, whole }) => {
+        // If it is so still, as far as the log is known.
+        for (const [key, payload] of whole) if (this.#known.isCurrent(key, sequence)) this.#put(key, payload)
+      },
+    )
+    for (const key of look.keys) if (this.#asked.get(key)?.look === look) this.#asked.delete(key)
   }
 
-  /** {@link ReadCache.#readThrough} for keys of which few are in the cache. */
-  async #readManyThrough(
-    keys: readonly string[],
-    bytes: readonly Uint8Array[],
-  ): Promise<(Payload | undefined)[]> {
-    const before = this.#known.end
-    const view = this.#history.engine.read()
-    try {
-      const [head, stored] = await bothInOrder(this.#history.headIn(view), view.getMany('live', bytes))
-      this.#misses += keys.length
-      if (head.pending !== 0) return await readManyAt(view, bytes, head.epoch)
-      if (head.sequence < before) await this.#beginLineage(view, head)
-      return keys.map((key, i) => {
-        const found = stored[i]
-        const payload = found === undefined ? undefined : parseRecord(bytes[i] as Uint8Array, found)
-        this.#put(key, { lineage: this.#lineage, sequence: head.sequence, payload })
-        return payload
-      })
-    } finally {
-      view.close()
-    }
+  /** In `bounded` mode, a look under way that asks for a key, and is not too old to be answered from. */
+  #askedFor(key: string): Look | undefined {
+    const asked = this.#mode === 'bounded' ? this.#asked.get(key) : undefined
+    return asked !== undefined && performance.now() < asked.started + MAX_LAG ? asked.look : undefined
   }
-
-  // ---- what is known of the log
 
   /** Whether a read may be answered without asking. What this process has seen is never unseen. */
   #isFresh(): boolean {
@@ -268,27 +338,32 @@ export class ReadCache implements CachedReads {
     )
   }
 
-  /** Learns of all commits up to now. `false` while a large commit is pending. Calls of one turn share a round trip. */
-  #check(): Promise<boolean> {
-    this.#checking ??= Promise.resolve().then(() => {
-      this.#checking = undefined
-      const started = performance.now()
-      const before = this.#known.end
-      return this.#history.view(async (view, head) => {
-        if (head.pending !== 0) return false
-        await this.#follow(view, head, before)
-        this.#freshUntil = started + MAX_LAG
-        return true
-      })
-    })
-    return this.#checking
+  #keepFresh(): void {
+    const look = (): void => {
+      // Whoever reads next finds out by a look of its own. It would fail the same way.
+      if (this.#used) this.#look()
+    }
+    this.#timer = setInterval(() => {
+      look()
+      this.#used = false
+    }, LOOK_INTERVAL)
+    this.#timer.unref()
+    const unsubscribe = this.#history.engine.subscribe?.(look)
+    if (unsubscribe !== undefined) this.#unsubscribe.push(unsubscribe)
   }
+
+  // ---- what is known of the log
 
   /**
    * Learns of all commits up to the head of a view; where that cannot be done, forgets everything. `before` is how far the
-   * log was known before the view was opened.
+   * log was known before the view was opened, and `log` what follows from there, if it has been asked for.
    */
-  async #follow(view: View, head: Head, before: number): Promise<void> {
+  async #follow(
+    view: View,
+    head: Head,
+    before: number,
+    log?: AsyncIterable<readonly LogEntry[]>,
+  ): Promise<void> {
     const known = this.#known
     const { end } = known
     // The store was put back to an earlier state, or nobody knows any more what changed.
@@ -298,12 +373,12 @@ export class ReadCache implements CachedReads {
     const mark = this.#mark
     let last: LogEntry | undefined
     // From the entry on at which the known ones end, to see whether it is the same.
-    for await (const entries of readLog(view, Math.max(end - 1, 0), head.sequence)) {
+    for await (const entries of log ?? readLog(view, Math.max(end - 1, 0))) {
       for (const entry of entries) {
         last = entry
         if (entry.sequence > end) {
-          for (const { key } of entry.changes) known.add(decodeKey(key), entry.sequence)
-        } else if (mark !== undefined && mark !== markOf(entry)) {
+          for (const { key } of entry.changes) known.add(this.#history.keys.decode(key), entry.sequence)
+        } else if (entry.sequence === end && mark !== undefined && mark !== markOf(entry)) {
           return this.#beginLineage(view, head)
         }
       }
@@ -311,54 +386,62 @@ export class ReadCache implements CachedReads {
     if (known !== this.#known || head.sequence <= known.end) return
     known.advance(head.sequence)
     this.#mark = last && markOf(last)
-    if (known.end - this.#journalAt >= JOURNAL_INTERVAL) await this.#guard(() => this.#writeJournal())
+    if (known.end - this.#journalAt >= this.#limits.journalInterval) void this.#writeJournal()
   }
 
   /** Nothing that was read before counts any more. */
   async #beginLineage(view: View, head: Head): Promise<void> {
     this.#lineage = newLineage()
-    this.#known = new KnownChanges(head.sequence)
+    this.#earlier.clear()
+    this.#marks = undefined
+    this.#known = new KnownChanges(this.#limits.knownKeys, head.sequence)
     this.#journalAt = Number.NEGATIVE_INFINITY
-    this.#mark = await markAt(view, head.sequence)
-  }
-
-  #keepFresh(): void {
-    const check = (): void => {
-      // Whoever reads next finds it out by checking itself.
-      this.#check().catch(() => undefined)
-    }
-    this.#timer = setInterval(() => {
-      if (this.#used) check()
-      this.#used = false
-    }, CHECK_INTERVAL)
-    this.#timer.unref()
-    this.#unsubscribe = this.#history.engine.subscribe?.(check)
+    const known = this.#known
+    this.#mark = undefined
+    const mark = await markAt(view, head.sequence)
+    // Others may have gone on from there meanwhile.
+    if (known === this.#known && known.end === head.sequence) this.#mark = mark
   }
 
   // ---- the journal
 
   async #continueJournal(): Promise<void> {
-    const saved = parseJournal(await this.#guard(() => this.#journal?.get(JOURNAL_KEY)))
+    const stored = await this.#guard(() => this.#journal?.get(JOURNAL_KEY))
+    const saved = decodeJournal(
+      this.#seal === undefined ? stored : this.#seal.open(JOURNAL_KEY, stored)?.toString(),
+    )
     await this.#history.view(async (view, head) => {
-      const { start, end, mark } = saved ?? { start: 0, end: 0, mark: undefined }
-      if (saved === undefined || mark === undefined || (await markAt(view, end)) !== mark) {
+      if (saved === undefined || (await markAt(view, saved.end)) !== saved.mark) {
         await this.#beginLineage(view, head)
         return
       }
-      this.#lineage = saved.lineage
-      this.#known = new KnownChanges(start, end, saved.changes)
+      const { lineages, start, end, changes, mark } = saved
+      this.#earlier = new Map(lineages.slice(-MAX_EARLIER))
+      this.#known = new KnownChanges(this.#limits.knownKeys, start, end, changes)
       this.#mark = mark
-      this.#journalAt = end
-      if (head.pending === 0) await this.#follow(view, head, end)
+      if (head.pending !== 0) return
+      this.#marks = await marksBetween(view, end, head.sequence)
+      await this.#follow(view, head, end)
     })
-    await this.#guard(() => this.#writeJournal())
+    await this.#writeJournal()
   }
 
   async #writeJournal(): Promise<void> {
     if (this.#journal === undefined || this.#mark === undefined || this.#journalAt === this.#known.end) return
-    const journal: Journal = { ...this.#known.report(), lineage: this.#lineage, mark: this.#mark }
-    this.#journalAt = journal.end
-    await this.#journal.set(JOURNAL_KEY, JSON.stringify(journal))
+    const known = this.#known.report()
+    const lineages = [...this.#earlier, [this.#lineage, known.end] as const]
+    this.#journalAt = known.end
+    const journal = encodeJournal({ ...known, lineages, mark: this.#mark })
+    await this.#guard(() =>
+      this.#journal?.set(JOURNAL_KEY, this.#seal?.seal(JOURNAL_KEY, Buffer.from(journal)) ?? journal),
+    )
+  }
+
+  /** The journal had to make room: without it nothing counts after a restart. */
+  #evicted(key: string): void {
+    if (key !== JOURNAL_KEY) return
+    this.#journalAt = Number.NEGATIVE_INFINITY
+    void this.#writeJournal()
   }
 
   // ---- a cache that fails
@@ -380,36 +463,47 @@ export class ReadCache implements CachedReads {
   }
 }
 
-interface Journal {
-  readonly lineage: number
-  readonly start: number
-  readonly end: number
-  readonly mark: string
-  readonly changes: readonly (readonly [string, number])[]
-}
-
-function parseJournal(value: unknown): Journal | undefined {
-  return typeof value === 'string' ? (JSON.parse(value) as Journal) : undefined
-}
-
 function newLineage(): number {
   return randomBytes(6).readUIntLE(0, 6)
 }
 
-/** What no two commits have in common: who made it, as which of his operations. */
-function markOf({ writer, lastOperation }: LogEntry): string {
-  return `${writer}/${lastOperation}`
+/** What hardly two commits have in common: who made it, as which of his operations. */
+function markOf({ writer, lastOperation }: LogEntry): number {
+  return crc32(`${writer}/${lastOperation}`)
 }
 
 /** The mark of a commit; `undefined` if it is not in the log, or not any more. */
-async function markAt(view: View, sequence: number): Promise<string | undefined> {
-  if (sequence === 0) return undefined
-  for await (const [entry] of readLog(view, sequence - 1, sequence)) return entry && markOf(entry)
-  return undefined
+async function markAt(view: View, sequence: number): Promise<number | undefined> {
+  return (await marksBetween(view, sequence - 1, sequence)).get(sequence)
 }
 
-/** Two answers that were asked for in this order. If both fail, the first says why: the other may only follow from it. */
-async function bothInOrder<A, B>(first: MaybePromise<A>, second: MaybePromise<B>): Promise<[A, B]> {
-  if (isPromiseLike(second)) second.then(undefined, () => undefined)
-  return [await first, await second]
+/** The marks of the commits after one, through another. */
+async function marksBetween(view: View, after: number, through: number): Promise<Map<number, number>> {
+  const marks = new Map<number, number>()
+  if (through <= 0) return marks
+  for await (const entries of readLog(view, Math.max(after, 0), through)) {
+    for (const entry of entries) marks.set(entry.sequence, markOf(entry))
+  }
+  return marks
+}
+
+/** The log from a commit on, asked for at once. */
+function beginLog(
+  view: View,
+  from: number,
+): { readonly entries: AsyncIterable<readonly LogEntry[]>; readonly begun: Promise<unknown> } {
+  const pages = readLog(view, Math.max(from - 1, 0))
+  const first = pages.next()
+  const entries = async function* (): AsyncGenerator<readonly LogEntry[]> {
+    const page = await first
+    if (page.done === true) return
+    yield page.value
+    yield* pages
+  }
+  return { entries: entries(), begun: first.catch(() => undefined) }
+}
+
+/** Once everything that is ready to run has run: what is asked for until then belongs together. */
+function endOfTurn(): Promise<void> {
+  return Promise.resolve().then(() => new Promise(resolve => process.nextTick(resolve)))
 }

@@ -1,4 +1,4 @@
-import { isDeepStrictEqual } from 'node:util'
+import { inspect, isDeepStrictEqual } from 'node:util'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { applyPatch, createPatch, type JsonPatchOperation } from '../../src/delta/json-patch.ts'
@@ -50,6 +50,8 @@ const anyValue = fc
     withTypedArray: true,
   })
   .filter(value => isDeepStrictEqual(value, value))
+  // A set of itself is equal to itself whatever is in it, but one of invalid dates to no other.
+  .filter(value => !inspect(value, { depth: null, maxArrayLength: null }).includes('Invalid Date'))
 
 /** Two values that mostly resemble each other. */
 const pair = fc.oneof(

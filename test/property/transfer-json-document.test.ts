@@ -40,12 +40,20 @@ async function readAll(stream: AsyncIterable<Uint8Array>) {
   return { entries: await collect(reader), metadata: reader.metadata }
 }
 
-/** The entries and metadata, or the class and line of the error. */
+/** The entries and metadata, or the line of the error and what it is about. */
 async function outcome(stream: AsyncIterable<Uint8Array>) {
   return readAll(stream).catch((error: unknown) => {
     expect(error).toBeInstanceOf(ImportError)
-    return { line: (error as ImportError).line }
+    const { line, message } = error as ImportError
+    return { line, forRounding: isForRounding(message) }
   })
+}
+
+/** Whether an import was refused for an integer that `JSON.parse` takes, but for another one. */
+function isForRounding(message: string): boolean {
+  const [, digits, exponent = '0'] = /the integer (-?\d+)(?:[eE]\+?(\d+))? at/.exec(message) ?? []
+  if (digits === undefined) return false
+  return BigInt(digits) * 10n ** BigInt(exponent) !== BigInt(Number(`${digits}e${exponent}`))
 }
 
 /** What the standard library makes of the bytes; `undefined` for what is no document with `data`. */
@@ -105,7 +113,7 @@ describe('it takes what JSON.parse takes, and nothing else', () => {
         const result = await outcome(byteStream(bytes))
         const document = parse(bytes)
         if (!('entries' in result)) {
-          expect(document).toBeUndefined()
+          if (!result.forRounding) expect(document).toBeUndefined()
           return
         }
         expect(Object.fromEntries(result.entries.map(({ key, value }) => [key, value]))).toStrictEqual(

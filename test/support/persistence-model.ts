@@ -679,6 +679,9 @@ const few = fc.constantFrom(1, 2, 3, 5)
 const lowLimits: fc.Arbitrary<Partial<HistoryLimits>> = fc.record(
   {
     groupKeys: few,
+    groupBytes: fc.constantFrom(50, 400),
+    fewGroupKeys: few,
+    sliceKeys: few,
     logPartKeys: few,
     patchKeys: few,
     patchBytes: fc.constantFrom(50, 400),
@@ -688,6 +691,7 @@ const lowLimits: fc.Arbitrary<Partial<HistoryLimits>> = fc.record(
     runKeys: few,
     chunkKeys: few,
     pageKeys: few,
+    sortKeys: few,
     packListEpochs: few,
     packedLists: few,
     packedKeys: few,

@@ -56,6 +56,11 @@ export async function openNew<S = Record<string, unknown>>(
   return (await newPlace(name)).open<S>(options)
 }
 
+/** A new folder for the tests of a file, to be removed by `afterAll`. */
+export function scratchFolder(): Promise<string> {
+  return mkdtemp(join(tmpdir(), 'varve-test-'))
+}
+
 /** A new folder, removed when the test ends. */
 export async function temporaryFolder(): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'varve-test-'))

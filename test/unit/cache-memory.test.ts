@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { LruStore } from '../../src/cache/lru-store.ts'
 import { MemoryCache, type MemoryCacheOptions } from '../../src/cache/memory-cache.ts'
 
 describe('a memory cache', () => {
@@ -14,6 +15,65 @@ describe('a memory cache', () => {
     [{ sizeOf: 3 }, '"sizeOf" must be a function'],
   ])('refuses %o', (options, message) => {
     expect(() => new MemoryCache(options as MemoryCacheOptions)).toThrow(message)
+  })
+
+  it('refuses options of an entry, and events, that there are not', () => {
+    const cache = new MemoryCache<number>()
+    expect(() => cache.set('a', 1, { tll: 5 } as never)).toThrow('Did you mean "ttl"?')
+    expect(() => cache.set('a', 1, 5_000 as never)).toThrow('must be an object, not 5000')
+    expect(() => cache.on('evcit' as never, () => undefined)).toThrow("Did you mean 'evict'?")
+  })
+
+  it.each(['lru', 'tinylfu'] as const)('takes no room for entries that it only may hold (%s)', policy => {
+    for (const maxEntries of [1e9, Number.MAX_SAFE_INTEGER]) {
+      const cache = new MemoryCache<number>({ maxEntries, policy })
+      cache.set('a', 1)
+      expect(cache.get('a')).toBe(1)
+      expect(cache.stats()).toMatchObject({ entries: 1, bytes: 0 })
+    }
+  })
+
+  it.each([undefined, 100])(
+    'lets the right ones go also where it is bounded to very many (%s bytes)',
+    maxBytes => {
+      const removed: string[] = []
+      const store = new LruStore<number>(
+        {
+          maxEntries: 3,
+          maxBytes,
+          now: Date.now,
+          onRemoved: ({ key, cause }) => removed.push(`${key}: ${cause}`),
+        },
+        2,
+      )
+      const bytes = maxBytes === undefined ? 0 : 10
+      for (const key of ['a', 'b', 'c']) store.set(key, 1, bytes, undefined)
+      store.get('a')
+      store.set('b', 2, bytes, undefined)
+      expect(removed).toEqual([])
+      store.set('d', 1, bytes, undefined)
+      expect(removed).toEqual(['c: entries'])
+      expect([...store.keys()].sort()).toEqual(['a', 'b', 'd'])
+      expect([store.size, store.bytes, store.info('a')?.bytes]).toEqual([3, 3 * bytes, bytes])
+      if (maxBytes === undefined) return
+      store.set('d', 1, 85, undefined)
+      expect(removed).toEqual(['c: entries', 'a: bytes'])
+    },
+  )
+
+  it('tells a listener as often as it was added', () => {
+    const cache = new MemoryCache<number>({ maxEntries: 1 })
+    let told = 0
+    const listener = (): void => {
+      told++
+    }
+    const [off] = [cache.on('evict', listener), cache.on('evict', listener)]
+    for (const key of ['a', 'b']) cache.set(key, 1)
+    expect(told).toBe(2)
+    off()
+    off()
+    cache.set('c', 1)
+    expect(told).toBe(3)
   })
 
   it('refuses bad entries', () => {
@@ -34,6 +94,23 @@ describe('a memory cache', () => {
       cache.set('a', 'x'.repeat(101))
       expect([...cache.keys()]).toEqual(['b'])
       expect(cache.stats()).toMatchObject({ rejected: 1, bytes: 40, evictions: { entries: 0, bytes: 0 } })
+    },
+  )
+
+  it.each(['lru', 'lfu', 'fifo', 'ttl', 'tinylfu'] as const)(
+    'measures a value again that is set again (%s)',
+    policy => {
+      const cache = new MemoryCache<string[]>({ maxBytes: 100, sizeOf: ({ length }) => length, policy })
+      const growing = ['x']
+      cache.set('growing', growing)
+      cache.set(
+        'other',
+        Array.from({ length: 60 }, () => 'x'),
+      )
+      for (let i = 1; i < 50; i++) growing.push('x')
+      cache.set('growing', growing)
+      expect(cache.stats()).toMatchObject({ entries: 1, bytes: 50, evictions: { bytes: 1 } })
+      expect(cache.get('growing')).toBe(growing)
     },
   )
 
@@ -73,6 +150,8 @@ describe('a memory cache', () => {
     expect(bytesOf(Buffer.alloc(100_000)) / 100_000).toBeCloseTo(1, 2)
     expect(bytesOf('x'.repeat(100_000)) / 100_000).toBeCloseTo(1, 2)
     expect(bytesOf({ list: Array.from({ length: 1_000 }, (_, i) => ({ i })) })).toBeGreaterThan(10_000)
+    const many = new Set(Array.from({ length: 300_000 }, (_, i) => i))
+    expect(bytesOf(many)).toBeGreaterThan(2_000_000)
     const cyclic: Record<string, unknown> = {}
     cyclic['self'] = cyclic
     expect(bytesOf(new Map([['a', new Set([cyclic])]]))).toBeLessThan(1_000)

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import { mkdir, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
@@ -29,6 +30,69 @@ describe('a cache on disk', () => {
     found.list.push(4)
     expect(await cache.get('a')).toMatchObject({ list: [1, 2] })
     await expect(cache.set('f', () => 1)).rejects.toThrow('a function')
+  })
+
+  it('keeps keys apart that become the same in UTF-8', async () => {
+    const path = await temporaryFolder()
+    const cache = open({ path })
+    await cache.set('\ufffd', 'right')
+    await expect(cache.set('\ud800', 'wrong')).rejects.toThrow('"key" must be well-formed')
+    expect(await cache.get('\ud800')).toBeUndefined()
+    await cache.close()
+    expect(await open({ path }).get('\ufffd')).toBe('right')
+  })
+
+  it('has few files open, however often it was opened', async () => {
+    const path = await temporaryFolder()
+    for (let i = 0; i < 80; i++) {
+      const cache = new PersistentCache<number>({ path })
+      await cache.set(`key ${i}`, i)
+      await cache.close()
+    }
+    expect((await readdir(path)).length).toBeLessThanOrEqual(64)
+    for (let i = 0; i < 3; i++) {
+      const cache = new PersistentCache<number>({ path })
+      expect(await cache.size()).toBe(80)
+      await cache.close()
+    }
+  })
+
+  it('leaves nothing behind where nothing was written', async () => {
+    const path = await temporaryFolder()
+    const cache = new PersistentCache<number>({ path })
+    await cache.set('a', 1)
+    await cache.close()
+    const files = await readdir(path)
+    const idle = new PersistentCache<number>({ path })
+    await idle.open()
+    await idle.close()
+    expect(await readdir(path)).toEqual(files)
+  })
+
+  it('keeps everything if it dies while it begins a new file', async () => {
+    const path = await temporaryFolder()
+    const dying = new PersistentCache({ path })
+    await dying.set('a', 1)
+    await dying.close()
+    const [file = ''] = await filesIn(path)
+    const unfinished = join(path, '000000000002.segment.0123456789ab')
+    await writeFile(unfinished, '')
+    const cache = open({ path })
+    expect(await cache.get('a')).toBe(1)
+    expect(await filesIn(path)).toContain(file)
+    expect(await filesIn(path)).not.toContain(unfinished)
+  })
+
+  it('lets folders, pipes and other files alone', async () => {
+    const path = await temporaryFolder()
+    await mkdir(join(path, '000000000001.segment'))
+    execFileSync('mkfifo', [join(path, '000000000002.segment')])
+    await writeFile(join(path, 'README'), 'not a segment')
+    const cache = open({ path })
+    await cache.set('a', 1)
+    await cache.close()
+    expect(await open({ path }).get('a')).toBe(1)
+    expect(await readdir(path)).toHaveLength(5)
   })
 
   it('lets the oldest go where there is no room, and keeps what is read', async () => {
@@ -232,6 +296,24 @@ describe('a cache in tiers', () => {
     expect(await loading).toEqual(['old', 'old'])
     expect(await cache.get('a')).toBe('new')
     expect(await cache.has('b')).toBe(false)
+  })
+
+  it('lets go of what a disk cannot hold, and stays whole', async () => {
+    const cache = new TieredCache<unknown>({
+      memory: { maxEntries: 2 },
+      disk: { path: await temporaryFolder() },
+    })
+    const value = (): number => 1
+    await cache.set('function', value)
+    expect(await cache.get('function')).toBe(value)
+    for (let i = 0; i < 5; i++) await cache.set(`key ${i}`, i)
+    expect(await cache.get('function')).toBeUndefined()
+    expect(await cache.get('key 0')).toBe(0)
+    await cache.set('function', value)
+    await cache.close()
+    expect(cache.stats().failure).toBeUndefined()
+    await expect(cache.set('\udc00', 1)).rejects.toThrow('"key" must be well-formed')
+    await expect(cache.set('a', 1, { tll: 1 } as never)).rejects.toThrow('Did you mean "ttl"?')
   })
 
   it('goes on in memory where the folder cannot be used', async () => {

@@ -83,6 +83,54 @@ describe('memoize', () => {
     })()
   })
 
+  it('tells apart what is not the same', () => {
+    let runs = 0
+    const f = memoize((..._values: unknown[]) => ++runs)
+    for (const value of [0, -0, Number.NaN, 1n, '1', null, undefined, [undefined], new Map(), new Set()])
+      f(value)
+    expect(runs).toBe(10)
+    expect(f(Number.NaN)).toBe(3)
+    expect(f(-0)).toBe(2)
+  })
+
+  it('runs nothing for a key that is none', () => {
+    let runs = 0
+    const f = memoize((_id: number) => ++runs, { key: ((id: number) => id) as never })
+    expect(() => f(1)).toThrow('"key" must be a string, not 1')
+    expect(runs).toBe(0)
+  })
+
+  it('may call itself, with other arguments', async () => {
+    const fibonacci: (n: number) => number = memoize((n: number) =>
+      n < 2 ? n : fibonacci(n - 1) + fibonacci(n - 2),
+    )
+    expect(fibonacci(70)).toBe(190_392_490_709_135)
+    const later: (n: number) => Promise<number> = memoize(async (n: number) =>
+      n < 2 ? n : (await later(n - 1)) + (await later(n - 2)),
+    )
+    expect(await later(50)).toBe(12_586_269_025)
+  })
+
+  it('takes a cache that cannot hold a result for what it is, and not for a failure of the function', async () => {
+    const cache = new PersistentCache<MemoEntry>({ path: await temporaryFolder() })
+    onTestFinished(() => cache.close())
+    let runs = 0
+    const f = memoize(
+      (fails: boolean): unknown => {
+        runs++
+        if (fails) throw Object.assign(new Error('its own'), { reason: () => 1 })
+        return () => 1
+      },
+      { cache, cacheFailures: true },
+    )
+    for (let i = 0; i < 2; i++) {
+      await expect(f(false)).rejects.toThrow('a function')
+      await expect(f(true)).rejects.toThrow('its own')
+    }
+    expect(runs).toBe(4)
+    expect(await cache.size()).toBe(0)
+  })
+
   it('remembers on disk', async () => {
     const path = await temporaryFolder()
     let runs = 0

@@ -195,3 +195,17 @@ export function beginReadTransaction(lmdb: Lmdb, root: Root): ReadTransaction {
   const native = new lmdb.nativeAddon.Txn(root.env, READ_ONLY)
   return { native, options: { transaction: native } }
 }
+
+/**
+ * Keeps the pages of the newest commit from being written over, until the function that is returned is called. Nothing but
+ * the first two pages and the lock file is read: the rest may be damaged.
+ */
+export async function pinGeneration(folder: string): Promise<() => void> {
+  const lmdb = await loadLmdb()
+  const root = openRoot(lmdb, folder, { readOnly: true })
+  const { native } = beginReadTransaction(lmdb, root)
+  return () => {
+    native.abort()
+    root.close().catch(() => undefined)
+  }
+}

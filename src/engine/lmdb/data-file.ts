@@ -5,8 +5,18 @@ import { dirname, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { EngineError } from '../../core/errors.ts'
 import { toEngineError } from './errors.ts'
-import { DATA_FILE, flushFolder, generationFolder, LOCK_FILE, readCurrentGeneration } from './generation.ts'
+import { problemOfStart } from './file-start.ts'
+import {
+  DATA_FILE,
+  flushFolder,
+  generationFolder,
+  generationsIn,
+  LOCK_FILE,
+  readCurrentGeneration,
+} from './generation.ts'
 import { reserveLockFile } from './lock-file.ts'
+import { KNOWS_PAGES } from './page.ts'
+import { openPageFile } from './page-file.ts'
 
 /** A folder that LMDB can be let at. */
 export interface PreparedFolder {
@@ -92,9 +102,20 @@ async function findDataFile(store: string): Promise<{ readonly current: string; 
     const problem = await problemOf(join(current, DATA_FILE))
     if (problem === undefined) return { current, exists: true }
     if (generation === previous) {
-      if (problem === ABSENT) return { current, exists: false }
+      const isNew = generation === 0 && generationsIn(store).every(number => number === 0)
+      if (problem === ABSENT && isNew) return { current, exists: false }
+      if (problem === ABSENT && generation === 0) {
+        throw new EngineError(
+          `Cannot open the store in ${JSON.stringify(store)}: there are folders of generations in it, and the file CURRENT ` +
+            'that names one of them is missing. Put it back, or let repair(), or "varve verify --repair", make a new store.',
+          { code: 'ENGINE_DAMAGED' },
+        )
+      }
+      const message = `Cannot open the store in ${JSON.stringify(current)}: ${DATA_FILE} in it ${problem}.`
+      if (!problem.startsWith(DAMAGED) && problem !== CUT_OFF) throw new EngineError(message)
       throw new EngineError(
-        `Cannot open the store in ${JSON.stringify(current)}: ${DATA_FILE} in it ${problem}.`,
+        `${message} Restore it from a backup, or let repair(), or "varve verify --repair", make a new store of what is whole.`,
+        { code: 'ENGINE_DAMAGED' },
       )
     }
     previous = generation
@@ -104,6 +125,8 @@ async function findDataFile(store: string): Promise<{ readonly current: string; 
 }
 
 const ABSENT = 'is absent'
+const CUT_OFF = 'has lost its end'
+const DAMAGED = 'is damaged: '
 const CREATION_MS = 50
 
 /**
@@ -139,10 +162,20 @@ async function problemOf(file: string): Promise<string | undefined> {
       little,
     )
     const pages = root === NO_PAGE ? 2n : root + 1n
-    if (BigInt(size) < pages * BigInt(pageSize)) return 'has lost its end'
-    return undefined
+    if (BigInt(size) < pages * BigInt(pageSize)) return CUT_OFF
+    const problem = KNOWS_PAGES ? problemOfPages(file) : undefined
+    return problem && `${DAMAGED}${problem}`
   } finally {
     await handle.close()
+  }
+}
+
+function problemOfPages(path: string): string | undefined {
+  const file = openPageFile(path)
+  try {
+    return problemOfStart(file)
+  } finally {
+    file.close()
   }
 }
 

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { open, readdir, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { EngineError } from '../../core/errors.ts'
@@ -75,7 +75,15 @@ export async function flushFolder(folder: string): Promise<void> {
 
 /** The numbers of the generations that there is any file of. */
 export async function listGenerations(store: string): Promise<number[]> {
-  const names = await readdir(store)
+  return numbersIn(await readdir(store))
+}
+
+/** The same, at once. */
+export function generationsIn(store: string): number[] {
+  return numbersIn(readdirSync(store))
+}
+
+function numbersIn(names: readonly string[]): number[] {
   const numbers = names.map(name => (name === DATA_FILE ? 0 : Number(FOLDER.exec(name)?.[1])))
   return numbers.filter(number => !Number.isNaN(number))
 }

@@ -3,6 +3,7 @@ import { dirname } from 'node:path'
 import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises'
 import { EngineError } from '../../core/errors.ts'
 import type { MaybePromise } from '../../core/maybe-promise.ts'
+import { inSlices } from '../../core/turns.ts'
 import type { Batch, EngineCompactOptions, EngineStats, Table, View } from '../engine.ts'
 import { createLifecycle, type Lifecycle } from '../lifecycle.ts'
 import { createSerialQueue } from '../serial-queue.ts'
@@ -175,7 +176,7 @@ async function openStore(folder: StoreFolder): Promise<LmdbStore> {
   /** Runs `build` inside a write transaction of the current generation, and then `apply`, which writes. */
   async function transact<T>(
     build: (writer: Writer, generation: number) => MaybePromise<T>,
-    apply: (tables: TableHandles) => void,
+    apply: (tables: TableHandles) => MaybePromise<void>,
     flush: boolean,
   ): Promise<T> {
     for (;;) {
@@ -325,11 +326,17 @@ async function removeBefore(path: string): Promise<void> {
   }
 }
 
-function apply(tables: TableHandles, operations: readonly WriteOperation[]): void {
-  for (const { table, key, value } of operations) {
-    if (value === undefined) tables[table].remove(key)
-    else tables[table].put(key, value)
-  }
+/** So many operations are applied at a time; between, the event loop turns. */
+const APPLIED_AT_A_TIME = 4096
+
+function apply(tables: TableHandles, operations: readonly WriteOperation[]): MaybePromise<void> {
+  return inSlices(operations.length, APPLIED_AT_A_TIME, (start, end) => {
+    for (let i = start; i < end; i++) {
+      const { table, key, value } = operations[i] as WriteOperation
+      if (value === undefined) tables[table].remove(key)
+      else tables[table].put(key, value)
+    }
+  })
 }
 
 function notInPlace(path: string): EngineError {

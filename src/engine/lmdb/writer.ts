@@ -15,7 +15,7 @@ export interface Writer {
    *
    * @throws what `build` throws, and EngineError where LMDB fails
    */
-  transact<T>(build: () => MaybePromise<T>, apply: () => void, flush: boolean): Promise<T>
+  transact<T>(build: () => MaybePromise<T>, apply: () => MaybePromise<void>, flush: boolean): Promise<T>
   close(): Promise<void>
 }
 
@@ -39,8 +39,15 @@ function createWriter(root: Root, path: string): Writer | undefined {
   const tables = root.transactionSync(() => (startsFromNewest(root) ? openTables(root) : undefined))
   if (tables === undefined) return undefined
 
-  async function attempt<T>(build: () => MaybePromise<T>, apply: () => void): Promise<T | typeof OUTDATED> {
+  async function attempt<T>(
+    build: () => MaybePromise<T>,
+    apply: () => MaybePromise<void>,
+  ): Promise<T | typeof OUTDATED> {
     let applyFailure: { readonly error: unknown } | undefined
+    const failed = (error: unknown): never => {
+      applyFailure = { error }
+      throw error
+    }
     // lmdb-js does not roll back for a callback that throws. It need not: `build` writes nothing, and after a write
     // that fails LMDB refuses to commit. (Its childTransaction would roll back, but ends the process if that or the
     // commit fails.)
@@ -49,12 +56,11 @@ function createWriter(root: Root, path: string): Writer | undefined {
       if (!startsFromNewest(root)) return OUTDATED
       return whenReady(build(), value => {
         try {
-          apply()
+          const applied = apply()
+          return isPromiseLike(applied) ? applied.then(() => value, failed) : value
         } catch (error) {
-          applyFailure = { error }
-          throw error
+          return failed(error)
         }
-        return value
       })
     })
     return transaction.catch(async (error: unknown) => {

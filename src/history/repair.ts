@@ -1,0 +1,741 @@
+import { compareBytes, toByteString } from '../core/bytes.ts'
+import { DataIntegrityError, InvalidArgumentError } from '../core/errors.ts'
+import { counterAt, counterKey, decodeKey, versionKey } from '../core/key.ts'
+import { abortSignal, callback, checkOptions } from '../core/options.ts'
+import { Turns } from '../core/turns.ts'
+import type { Engine, Row, SalvageView, Table } from '../engine/engine.ts'
+import { appendRun, type ChangedKeys, FIRST_LISTED_KEY } from './change-list.ts'
+import { appendLogEntry } from './commit-log.ts'
+import { FORMAT_KEY, FORMAT_ROW, isCopyMark, readFormat } from './format.ts'
+import { decodeHead, encodeHead, HEAD_KEY, type Head } from './head.ts'
+import { DEFAULT_LIMITS } from './limits.ts'
+import { LostSpans } from './lost-ranges.ts'
+import { OperationIds } from './operation-id.ts'
+import { CHAIN, decodePayload, encodeRecord, parseRecord, TOMBSTONE, TOMBSTONE_PAYLOAD } from './record.ts'
+import { findGaps, type KnownVersion } from './repair-key.ts'
+import { epochsToFree, markForFreeing, putSnapshot, type SnapshotRow } from './snapshot-table.ts'
+import { StoreWriter } from './store-writer.ts'
+import { StoredBytesChange } from './stored-bytes.ts'
+import { allRows, readTouchedKeys, stretchOf, type TouchedKeys } from './touched-keys.ts'
+import type { Problem } from './verify.ts'
+import { birthsOf } from './version-row.ts'
+
+/** How far a repair has come. */
+export interface RepairProgress {
+  /** Records read so far: all are read twice. */
+  readonly records: number
+}
+
+/** What {@link repair} may be given. */
+export interface RepairOptions {
+  /** Cancels: the call rejects with its reason. A later call with the same target begins anew. */
+  readonly signal?: AbortSignal
+  /** Called every now and then. */
+  readonly onProgress?: (progress: RepairProgress) => void
+}
+
+/** A key of which something is lost. */
+export interface LostKey {
+  readonly key: string
+  /** The snapshots in which its value is lost: the repaired store has them without the key. */
+  readonly versions: readonly string[]
+  /** Whether its current value is lost. */
+  readonly current: boolean
+  /** `false` where it may have been absent there all the same: what would tell is damaged too. */
+  readonly certain: boolean
+}
+
+/** What a repair has saved, and what not. */
+export interface RepairSummary {
+  /** Keys of the current state that were saved. */
+  readonly keys: number
+  /** Snapshots that were saved, some perhaps not with all of their keys. */
+  readonly snapshots: number
+  /** Values that were saved, those of the current state and of the history. */
+  readonly values: number
+  readonly lost: {
+    /** In the order of the keys. */
+    readonly keys: readonly LostKey[]
+    /** How many keys of the current state are lost beside those, with their names; absent where that is lost too. */
+    readonly unnamedKeys?: number
+    /** Snapshots that are lost whole; where their list is damaged, those that were deleted before are among them. */
+    readonly snapshots: readonly string[]
+    /** Whether what was committed last may be lost, so that the current state may be older than it was. */
+    readonly newestCommits: boolean
+  }
+  /** What was found to be damaged. */
+  readonly problems: readonly Problem[]
+}
+
+/**
+ * Makes a new store of all that is whole of a damaged one: the current state, and every snapshot. The damaged one is only read.
+ *
+ * What is lost is listed. A snapshot of which some values are lost is kept, without these keys: no other value ever takes their
+ * place. Versions keep their names, times and tags. A large change that was under way is taken back.
+ *
+ * The target must be empty, or hold what an earlier repair has left unfinished. Both engines are opened and closed by the call,
+ * but for LMDB as the source: its files are read without it, as damaged pages could end the process. Lost rows that are in the
+ * file all the same, as only what leads to them is damaged, are held in memory meanwhile.
+ *
+ * @throws {InvalidArgumentError} if source and target are the same engine, or an option is not as it should be.
+ * @throws {EngineError} if there is no store (`ENGINE_NO_STORE`), one of a newer format (`FORMAT_TOO_NEW`), or an unfinished copy
+ * (`COPY_UNFINISHED`), or if the target holds data (`COPY_TARGET_NOT_EMPTY`).
+ *
+ * @example
+ * ```ts
+ * import { lmdb, memory, repair } from 'varve'
+ *
+ * const { lost } = await repair(lmdb('./state'), memory()).catch(error => ({ lost: error.code }))
+ * console.log(lost) // → ENGINE_NO_STORE
+ * ```
+ */
+export async function repair(from: Engine, to: Engine, options: RepairOptions = {}): Promise<RepairSummary> {
+  const checked = checkOptions<RepairOptions>(
+    options,
+    { signal: abortSignal, onProgress: callback },
+    'repair()',
+  )
+  if (from === to)
+    throw new InvalidArgumentError('A store cannot be repaired into itself: give another engine.')
+  checked.signal?.throwIfAborted()
+  if (from.salvage !== undefined) {
+    const view = await from.salvage({ signal: checked.signal })
+    try {
+      return await repairInto(from, view, to, checked)
+    } finally {
+      view.close()
+    }
+  }
+  await from.open()
+  try {
+    const view = from.read()
+    try {
+      return await repairInto(from, Object.assign(view, NO_DAMAGE), to, checked)
+    } finally {
+      view.close()
+    }
+  } finally {
+    await from.close()
+  }
+}
+
+const NO_DAMAGE: Pick<SalvageView, 'damage' | 'strays' | 'mayStraysBeOutdated'> = {
+  damage: [],
+  strays: () => [],
+  mayStraysBeOutdated: false,
+}
+
+async function repairInto(
+  from: Engine,
+  view: SalvageView,
+  to: Engine,
+  options: RepairOptions,
+): Promise<RepairSummary> {
+  refuseEncryptedKeys(from)
+  const work = new Repair(view, options)
+  await work.look()
+  await to.open()
+  try {
+    refuseEncryptedKeys(to)
+    const writer = new StoreWriter(to)
+    await writer.begin()
+    return await work.write(writer)
+  } finally {
+    await to.close()
+  }
+}
+
+/** Rows are taken over with the keys under which they are stored, which mean something to their own store only. */
+function refuseEncryptedKeys(engine: Engine): void {
+  if (engine.keyCodec === undefined || engine.keyCodec.ordered) return
+  throw new InvalidArgumentError(
+    'A store whose keys are encrypted cannot be repaired, nor be what a repair makes. Take it from a backup; verify() says what is damaged, and what is whole can be read as before.',
+  )
+}
+
+/** Rows that no tree leads to, of one table: the newest of each key. */
+type Strays = Map<string, { readonly row: Row; readonly written: number }>
+
+/** A row of the history that is whole. */
+interface HistoryRow {
+  readonly row: Row
+  readonly births: readonly KnownVersion[]
+  readonly isChain: boolean
+}
+
+/** What a key shall have in the new store. */
+interface KeyState {
+  readonly live: Uint8Array | undefined
+  readonly rows: readonly HistoryRow[]
+}
+
+class Repair {
+  readonly #view: SalvageView
+  readonly #options: RepairOptions
+  readonly #turns = new Turns()
+  readonly #problems: Problem[] = []
+  readonly #strays: { readonly live: Strays; readonly history: Strays } = {
+    live: new Map(),
+    history: new Map(),
+  }
+  readonly #spans = new LostSpans()
+  /** Keys in the spans of which anything was found. */
+  readonly #seen = new Set<string>()
+  readonly #lostKeys: LostKey[] = []
+  #snapshots: readonly SnapshotRow[] = []
+  #lostSnapshots: readonly number[] = []
+  /** The epochs of the snapshots. */
+  #sealed: readonly number[] = []
+  /**
+   * The epochs that something may end at which is kept: those of the snapshots, and of those that were dropped and whose
+   * versions are not freed yet. What lies between two is a stretch; see `repair-key.ts`.
+   */
+  #bounds: readonly number[] = []
+  /** The epochs that are marked for freeing. */
+  #marked: readonly number[] = []
+  #head: Head | undefined
+  #greatestBirth = 0
+  #touched: TouchedKeys | undefined
+  #records = 0
+  #values = 0
+  #keys = 0
+
+  constructor(view: SalvageView, options: RepairOptions) {
+    this.#view = view
+    this.#options = options
+    for (const { table, message } of view.damage) this.#problems.push({ message, ...(table && { table }) })
+  }
+
+  /** Finds out what is damaged. */
+  async look(): Promise<void> {
+    await this.#lookAtMeta()
+    const { damage } = this.#view
+    this.#spans.addDamage(damage, 'live', key => key)
+    this.#spans.addDamage(damage, 'history', keyOfVersion)
+    const strays = this.#gatherStrays()
+    await this.#lookAtSnapshots(strays)
+    await this.#lookAtRows(
+      'live',
+      row => parseRecord(row.key, row.value).birth,
+      key => key,
+    )
+    await this.#lookAtRows('history', row => asHistoryRow(row).births.at(-1)?.birth ?? 0, keyOfVersion)
+    await this.#lookAtMarks()
+    this.#touched = await readTouchedKeys(this.#view, this.#head, this.#bounds, this.#spans)
+  }
+
+  async #lookAtMeta(): Promise<void> {
+    try {
+      const format = await this.#view.get('meta', FORMAT_KEY)
+      if (format === undefined) throw new DataIntegrityError('The record of the format is missing.')
+      // A copy that was broken off holds only a part, and its source the whole.
+      if (isCopyMark(format)) await readFormat(format, this.#view)
+      await readFormat(format, this.#view)
+    } catch (error) {
+      if (!(error instanceof DataIntegrityError)) throw error
+      this.#report('meta', error)
+    }
+    try {
+      const stored = await this.#view.get('meta', HEAD_KEY)
+      if (stored !== undefined) this.#head = decodeHead(stored)
+    } catch (error) {
+      this.#report('meta', error)
+    }
+  }
+
+  /** Rows that only what leads to them is missing of, by what they are: their checksums know their keys. */
+  #gatherStrays(): Map<number, SnapshotRow & { readonly written: number }> {
+    const snapshots = new Map<number, SnapshotRow & { readonly written: number }>()
+    const { damage } = this.#view
+    if (!damage.some(({ isLossOfRows }) => isLossOfRows)) return snapshots
+    const spans = { live: new LostSpans(), history: new LostSpans() }
+    spans.live.addDamage(damage, 'live', key => key)
+    spans.history.addDamage(damage, 'history', keyOfVersion)
+    const isSnapshotLost = damage.some(
+      ({ isLossOfRows, table }) => isLossOfRows && (table === undefined || table === 'snapshots'),
+    )
+    for (const { rows, written } of this.#view.strays()) {
+      for (const row of rows) {
+        const snapshot = isSnapshotLost ? asSnapshot(row) : undefined
+        if (snapshot !== undefined) {
+          if ((snapshots.get(snapshot.version)?.written ?? -1) < written) {
+            snapshots.set(snapshot.version, { ...snapshot, written })
+          }
+        } else if (isWhole('live', row)) {
+          if (!spans.live.has(row.key)) continue
+          keepNewer(this.#strays.live, row, written)
+          this.#greatestBirth = Math.max(this.#greatestBirth, parseRecord(row.key, row.value).birth)
+        } else if (isWhole('history', row) && spans.history.has(keyOfVersion(row.key))) {
+          keepNewer(this.#strays.history, row, written)
+          const { births } = asHistoryRow(row)
+          this.#greatestBirth = Math.max(this.#greatestBirth, (births.at(-1) as KnownVersion).birth)
+        }
+      }
+    }
+    return snapshots
+  }
+
+  async #lookAtSnapshots(strays: ReadonlyMap<number, SnapshotRow>): Promise<void> {
+    const found = new Map<number, SnapshotRow>(strays)
+    for await (const row of allRows(this.#view, 'snapshots')) {
+      const snapshot = asSnapshot(row)
+      if (snapshot !== undefined) {
+        found.set(snapshot.version, snapshot)
+      } else if (row.key.byteLength === 6) {
+        const version = counterAt(row.key)
+        this.#lostSnapshots = [...this.#lostSnapshots, version]
+        this.#problems.push({ table: 'snapshots', message: `The record of snapshot v${version} is damaged.` })
+      }
+    }
+    // Of two that are said to seal the same epoch, or in another order than they were taken, one is false.
+    let epoch = 0
+    const sorted: SnapshotRow[] = []
+    for (const snapshot of [...found.values()].sort((a, b) => a.version - b.version)) {
+      if (snapshot.epoch <= epoch) continue
+      epoch = snapshot.epoch
+      sorted.push(snapshot)
+    }
+    this.#snapshots = sorted
+    this.#sealed = sorted.map(snapshot => snapshot.epoch)
+    this.#addLostSnapshots(found)
+  }
+
+  /** Where rows of the list are missing, every version that there was and that is not found may be among them. */
+  #addLostSnapshots(found: ReadonlyMap<number, SnapshotRow>): void {
+    const newest = Math.max(0, ...found.keys(), (this.#head?.nextVersion ?? 1) - 1)
+    const missing = new Set<number>(this.#lostSnapshots)
+    for (const { isLossOfRows, table, gte, lt } of this.#view.damage) {
+      if (!isLossOfRows || (table !== undefined && table !== 'snapshots')) continue
+      const first = gte === undefined || gte.byteLength < 6 ? 1 : counterAt(gte)
+      const last = lt === undefined || lt.byteLength < 6 ? newest : counterAt(lt)
+      for (let version = first; version <= Math.min(last, newest); version++) {
+        if (!found.has(version)) missing.add(version)
+      }
+    }
+    this.#lostSnapshots = [...missing].sort((a, b) => a - b)
+  }
+
+  async #lookAtMarks(): Promise<void> {
+    const bounds = new Set(this.#sealed)
+    try {
+      this.#marked = await epochsToFree(this.#view)
+    } catch (error) {
+      this.#report('meta', error)
+    }
+    for (const epoch of this.#marked) bounds.add(epoch)
+    // Where marks may be missing, every epoch may be such a bound.
+    const isUnknown = this.#view.damage.some(
+      ({ isLossOfRows, table }) => isLossOfRows && (table === undefined || table === 'meta'),
+    )
+    if (isUnknown) for (let epoch = 1; epoch < this.#openEpoch(); epoch++) bounds.add(epoch)
+    this.#bounds = [...bounds].sort((a, b) => a - b)
+  }
+
+  async #lookAtRows(
+    table: 'live' | 'history',
+    check: (row: Row) => number,
+    toKey: (key: Uint8Array) => Uint8Array,
+  ): Promise<void> {
+    let before: Uint8Array | undefined
+    let isDamaged = false
+    for await (const row of allRows(this.#view, table)) {
+      await this.#step()
+      try {
+        const birth = check(row)
+        this.#greatestBirth = Math.max(this.#greatestBirth, birth)
+        // The key of a damaged row may be damaged itself: what is lost is anything between the rows beside it.
+        if (isDamaged) this.#spans.add({ from: before && toKey(before), to: toKey(row.key) })
+        isDamaged = false
+        before = row.key
+      } catch (error) {
+        isDamaged = true
+        this.#report(table, error)
+      }
+    }
+    if (isDamaged) this.#spans.add({ from: before && toKey(before), to: undefined })
+  }
+
+  async #step(): Promise<void> {
+    if (++this.#records % 1024 === 0) {
+      this.#options.signal?.throwIfAborted()
+      this.#options.onProgress?.({ records: this.#records })
+    }
+    await this.#turns.breathe()
+  }
+
+  #report(table: Table, error: unknown): void {
+    this.#problems.push({ table, message: error instanceof Error ? error.message : String(error) })
+  }
+
+  /** Writes the new store. */
+  async write(writer: StoreWriter): Promise<RepairSummary> {
+    const lists = new Map<number, ChangedKeys>()
+    const bytes = new StoredBytesChange()
+    const firstListed = await this.#firstListed()
+    let listed = 0
+    const list = (key: Uint8Array, birth: number): void => {
+      if (birth < firstListed) return
+      let keys = lists.get(birth)
+      if (keys === undefined) {
+        keys = new Map()
+        lists.set(birth, keys)
+      }
+      // What is said of bytes stands in `bytes`.
+      keys.set(toByteString(key), 0)
+      listed++
+    }
+    for await (const { key, live, rows } of this.#states()) {
+      if (live !== undefined) {
+        await writer.put('live', key, live)
+        const { birth } = parseRecord(key, live)
+        bytes.add(birth, live.byteLength)
+        list(key, birth)
+        this.#keys++
+        this.#values++
+      }
+      for (const { row, births } of rows) {
+        await writer.put('history', row.key, row.value)
+        if (births.some(({ isTombstone }) => !isTombstone)) bytes.addRow(row)
+        for (const { birth, isTombstone } of births) {
+          list(key, birth)
+          if (!isTombstone) this.#values++
+        }
+      }
+      if (listed >= LISTED_KEYS) {
+        await writeLists(writer, lists)
+        listed = 0
+      }
+    }
+    this.#addUnseenKeys()
+    await writeLists(writer, lists)
+    for (const snapshot of this.#snapshots) {
+      await writer.commit((_view, batch) => putSnapshot(batch, snapshot))
+    }
+    await writer.flush()
+    await this.#finish(writer, bytes, firstListed)
+    return this.#summary()
+  }
+
+  /** The first epoch whose change list the new store has. */
+  async #firstListed(): Promise<number> {
+    const oldest = this.#sealed[0] ?? this.#openEpoch()
+    try {
+      const stored = await this.#view.get('meta', FIRST_LISTED_KEY)
+      const isKnown = !this.#view.damage.some(
+        ({ isLossOfRows, table }) => isLossOfRows && (table === undefined || table === 'meta'),
+      )
+      if (stored === undefined) return isKnown ? 0 : oldest
+      return Math.min(counterAt(stored), oldest)
+    } catch {
+      return oldest
+    }
+  }
+
+  /** The open epoch: after every snapshot, and not before what was written last. */
+  #openEpoch(): number {
+    const least = (this.#sealed.at(-1) ?? 0) + 1
+    return Math.max(this.#head?.epoch ?? this.#greatestBirth, least)
+  }
+
+  /** Key by key, what the new store shall hold. */
+  async *#states(): AsyncGenerator<KeyState & { readonly key: Uint8Array }, void, undefined> {
+    const live = peekable(this.#wholeRows('live'))
+    const history = peekable(this.#wholeRows('history'))
+    for (;;) {
+      const liveRow = await live.peek()
+      const historyRow = await history.peek()
+      const historyKey = historyRow && keyOfVersion(historyRow.key)
+      const key =
+        liveRow === undefined || (historyKey !== undefined && compareBytes(historyKey, liveRow.key) < 0)
+          ? historyKey
+          : liveRow.key
+      if (key === undefined) return
+      const isLive = liveRow !== undefined && compareBytes(liveRow.key, key) === 0
+      if (isLive) await live.take()
+      const rows: HistoryRow[] = []
+      for (;;) {
+        const next = await history.peek()
+        if (next === undefined || compareBytes(keyOfVersion(next.key), key) !== 0) break
+        rows.push(asHistoryRow((await history.take()) as Row))
+      }
+      yield this.#state(key, isLive ? liveRow.value : undefined, rows)
+    }
+  }
+
+  #state(
+    key: Uint8Array,
+    stored: Uint8Array | undefined,
+    found: readonly HistoryRow[],
+  ): {
+    readonly key: Uint8Array
+    readonly live: Uint8Array | undefined
+    readonly rows: readonly HistoryRow[]
+  } {
+    const whole = this.#withoutOutdated(key, stored, withoutOverlaps(found))
+    const { live, rows } = this.#takeBack(key, whole.live, whole.rows)
+    const mayHaveLost = this.#spans.has(key)
+    if (mayHaveLost) this.#seen.add(toByteString(key))
+    const known = {
+      key,
+      rows: rows.map(({ births }) => ({
+        first: births[0] as KnownVersion,
+        last: births.at(-1) as KnownVersion,
+      })),
+      live: live && parseRecord(key, live).birth,
+      mayHaveLost,
+    }
+    const touched = this.#touched as TouchedKeys
+    const { tombstones, lost } = findGaps(known, this.#bounds, touched)
+    if (lost.length > 0) this.#lose(key, lost)
+    if (tombstones.length === 0) return { key, live, rows }
+    const filled = [...rows, ...tombstones.map(birth => tombstoneRow(key, birth))]
+    filled.sort((a, b) => compareBytes(a.row.key, b.row.key))
+    return { key, live, rows: filled }
+  }
+
+  /**
+   * A record that was live once, and that no tree leads to, need not be the current one, unless all free pages are known.
+   * It counts from its birth on, as far as nothing was written since.
+   */
+  #withoutOutdated(key: Uint8Array, live: Uint8Array | undefined, rows: readonly HistoryRow[]): KeyState {
+    if (live === undefined || !this.#view.mayStraysBeOutdated) return { live, rows }
+    if (this.#strays.live.get(toByteString(key))?.row.value !== live) return { live, rows }
+    const { birth } = parseRecord(key, live)
+    const touched = this.#touched as TouchedKeys
+    const first = stretchOf(this.#bounds, birth) + 1
+    for (let stretch = first; stretch <= this.#bounds.length; stretch++) {
+      if (!touched.mayBeTouched(key, stretch)) continue
+      const row: HistoryRow = {
+        row: { key: versionKey(key, birth), value: live },
+        births: [{ birth, isTombstone: false }],
+        isChain: false,
+      }
+      return {
+        live: undefined,
+        rows: withoutOverlaps([...rows, row].sort((a, b) => compareBytes(a.row.key, b.row.key))),
+      }
+    }
+    return { live, rows }
+  }
+
+  /** Takes back what a large change had written that was under way: nobody has seen it. */
+  #takeBack(key: Uint8Array, live: Uint8Array | undefined, rows: readonly HistoryRow[]): KeyState {
+    const head = this.#head
+    if (head === undefined || head.pending === 0) return { live, rows }
+    const visible = rows.filter(({ births }) => (births[0] as KnownVersion).birth <= head.epoch)
+    const isNew = live !== undefined && parseRecord(key, live).birth > head.epoch
+    if (live !== undefined && !isNew) return { live, rows: visible }
+    const last = visible.at(-1)
+    if (last === undefined || last.isChain || last.births.at(-1)?.isTombstone === true) {
+      return { live: undefined, rows: visible }
+    }
+    return { live: last.row.value, rows: visible.slice(0, -1) }
+  }
+
+  #lose(key: Uint8Array, stretches: readonly number[]): void {
+    const touched = this.#touched as TouchedKeys
+    const distinct = [...new Set(stretches)].sort((a, b) => a - b)
+    const versions = distinct.flatMap(stretch => {
+      const snapshot = this.#snapshots.find(({ epoch }) => epoch === this.#bounds[stretch])
+      return snapshot === undefined ? [] : [`v${snapshot.version}`]
+    })
+    const current = distinct.at(-1) === this.#bounds.length
+    if (versions.length === 0 && !current) return
+    const certain =
+      distinct.some(stretch => touched.isTouched(key, stretch)) && !touched.isRemoved(toByteString(key))
+    this.#lostKeys.push({ key: decodeKey(key), versions, current, certain })
+  }
+
+  /** Keys of which nothing is left but their names. */
+  #addUnseenKeys(): void {
+    const touched = this.#touched as TouchedKeys
+    for (const name of touched.names()) {
+      if (this.#seen.has(name)) continue
+      const key = Buffer.from(name, 'latin1')
+      const { lost } = findGaps({ key, rows: [], live: undefined, mayHaveLost: true }, this.#bounds, touched)
+      if (lost.length > 0) this.#lose(key, lost)
+    }
+    this.#lostKeys.sort((a, b) => compareBytes(Buffer.from(a.key), Buffer.from(b.key)))
+  }
+
+  /** The rows of a table that are whole, those included that no tree leads to. */
+  async *#wholeRows(table: 'live' | 'history'): AsyncGenerator<Row, void, undefined> {
+    const strays = [...this.#strays[table].values()].map(({ row }) => row)
+    strays.sort((a, b) => compareBytes(a.key, b.key))
+    let next = 0
+    for await (const row of allRows(this.#view, table)) {
+      await this.#step()
+      if (!isWhole(table, row)) continue
+      for (let stray = strays[next]; stray !== undefined; stray = strays[++next]) {
+        const order = compareBytes(stray.key, row.key)
+        if (order > 0) break
+        if (order < 0) yield stray
+      }
+      yield row
+    }
+    yield* strays.slice(next)
+  }
+
+  async #finish(writer: StoreWriter, bytes: StoredBytesChange, firstListed: number): Promise<void> {
+    const policy = await this.#policy()
+    const epoch = this.#openEpoch()
+    const sequence = (this.#head?.sequence ?? 0) + 1
+    const nextVersion = Math.max(this.#head?.nextVersion ?? 1, (this.#snapshots.at(-1)?.version ?? 0) + 1)
+    await writer.commit(async (view, batch) => {
+      const { writer: name } = new OperationIds()
+      appendLogEntry(
+        batch,
+        sequence,
+        epoch,
+        { writer: name, firstOperation: 0, lastOperation: 0 },
+        [],
+        DEFAULT_LIMITS,
+      )
+      for (const at of this.#marked) markForFreeing(batch, at)
+      await bytes.flush(view, batch)
+      if (policy !== undefined) batch.put('meta', POLICY_KEY, policy)
+      if (firstListed > 0) batch.put('meta', FIRST_LISTED_KEY, counterKey(firstListed))
+      const head: Head = {
+        epoch,
+        sequence,
+        size: this.#keys,
+        nextVersion,
+        latestSnapshot: this.#sealed.at(-1) ?? 0,
+        folded: sequence - 1,
+        logStart: sequence,
+        pending: 0,
+      }
+      batch.put('meta', HEAD_KEY, encodeHead(head))
+      batch.put('meta', FORMAT_KEY, FORMAT_ROW)
+    }, true)
+  }
+
+  /** The retention policy as it is stored, if it can be read. */
+  async #policy(): Promise<Uint8Array | undefined> {
+    const stored = await this.#view.get('meta', POLICY_KEY)
+    if (stored === undefined || stored.byteLength < 2) return undefined
+    try {
+      decodePayload({ codec: stored[0] as number, bytes: stored.subarray(1) })
+      return stored
+    } catch {
+      this.#problems.push({ table: 'meta', message: 'The retention policy cannot be read; set it again.' })
+      return undefined
+    }
+  }
+
+  #summary(): RepairSummary {
+    const lostNow = this.#lostKeys.filter(({ current }) => current).length
+    const size = this.#head?.pending === 0 ? this.#head.size : undefined
+    return {
+      keys: this.#keys,
+      snapshots: this.#snapshots.length,
+      values: this.#values,
+      lost: {
+        keys: this.#lostKeys,
+        ...(size !== undefined && { unnamedKeys: Math.max(0, size - this.#keys - lostNow) }),
+        snapshots: this.#lostSnapshots.map(version => `v${version}`),
+        newestCommits:
+          this.#view.damage.some(({ isOutdated }) => isOutdated === true) ||
+          (this.#view.mayStraysBeOutdated && this.#strays.live.size > 0),
+      },
+      problems: this.#problems,
+    }
+  }
+}
+
+/** So many keys of change lists are gathered before they are written. */
+const LISTED_KEYS = 100_000
+
+const POLICY_KEY = Buffer.from('retention')
+
+async function writeLists(writer: StoreWriter, lists: Map<number, ChangedKeys>): Promise<void> {
+  const all = [...lists].sort(([a], [b]) => a - b)
+  lists.clear()
+  for (let start = 0; start < all.length; start += LISTS_A_COMMIT) {
+    await writer.commit(async (view, batch) => {
+      for (const [epoch, keys] of all.slice(start, start + LISTS_A_COMMIT)) {
+        await appendRun(view, batch, epoch, keys, DEFAULT_LIMITS)
+      }
+    })
+  }
+}
+
+const LISTS_A_COMMIT = 500
+
+/** The key of the state in one of the history, which may be the bound of a range only. */
+function keyOfVersion(bytes: Uint8Array): Uint8Array {
+  const end = bytes.indexOf(0)
+  return bytes.subarray(0, end === -1 ? undefined : end).map(byte => byte - 1)
+}
+
+function keepNewer(strays: Strays, row: Row, written: number): void {
+  const name = toByteString(row.key)
+  if ((strays.get(name)?.written ?? -1) < written) strays.set(name, { row, written })
+}
+
+/** Whether a row is what was written there. */
+function isWhole(table: 'live' | 'history', row: Row): boolean {
+  try {
+    if (table === 'history') return asHistoryRow(row).births.length > 0
+    // Records in the table meta have no birth.
+    const { codec, birth } = parseRecord(row.key, row.value)
+    return birth > 0 && codec !== TOMBSTONE && codec !== CHAIN
+  } catch {
+    return false
+  }
+}
+
+function asHistoryRow(row: Row): HistoryRow {
+  const births = birthsOf(row).map(({ birth, codec }) => ({ birth, isTombstone: codec === TOMBSTONE }))
+  return { row, births, isChain: births.length > 1 }
+}
+
+/** Of rows that overlap, as one of them is older and was left behind, the first. */
+function withoutOverlaps(rows: readonly HistoryRow[]): HistoryRow[] {
+  const kept: HistoryRow[] = []
+  let last = 0
+  for (const row of rows) {
+    if ((row.births[0] as KnownVersion).birth <= last) continue
+    last = (row.births.at(-1) as KnownVersion).birth
+    kept.push(row)
+  }
+  return kept
+}
+
+function tombstoneRow(key: Uint8Array, birth: number): HistoryRow {
+  const row = { key: versionKey(key, birth), value: encodeRecord(key, birth, TOMBSTONE_PAYLOAD) }
+  return { row, births: [{ birth, isTombstone: true }], isChain: false }
+}
+
+/** The snapshot that a row is the record of; `undefined` if it is not, or is damaged. */
+function asSnapshot({ key, value }: Row): SnapshotRow | undefined {
+  if (key.byteLength !== 6) return undefined
+  try {
+    const { birth, codec, bytes } = parseRecord(key, value)
+    const metadata = { codec, bytes }
+    const decoded = decodePayload(metadata) as { readonly id?: unknown; readonly createdAt?: unknown } | null
+    if (typeof decoded?.id !== 'string' || typeof decoded.createdAt !== 'number') return undefined
+    return { version: counterAt(key), epoch: birth, metadata }
+  } catch {
+    return undefined
+  }
+}
+
+function peekable<T>(items: AsyncIterator<T, void>): {
+  peek(): Promise<T | undefined>
+  take(): Promise<T | undefined>
+} {
+  let next: Promise<T | undefined> | undefined
+  const peek = (): Promise<T | undefined> => {
+    next ??= items.next().then(result => (result.done === true ? undefined : result.value))
+    return next
+  }
+  return {
+    peek,
+    take() {
+      const item = peek()
+      next = undefined
+      return item
+    },
+  }
+}
