@@ -40,7 +40,7 @@ export interface ConcurrencyOptions {
 }
 
 /** What clients of a whole store do: everything that changes it, and what sees all of it. */
-const STORE_KINDS: readonly CallKind[] = [
+export const STORE_KINDS: readonly CallKind[] = [
   ...(['set', 'update', 'transaction', 'transaction', 'delete', 'setMany', 'get', 'load'] as const),
   ...(['createSnapshot', 'createSnapshot', 'restoreSnapshot', 'getSnapshotData', 'deleteSnapshot'] as const),
   ...(['save', 'importData', 'importSnapshot', 'pruneSnapshots', 'clear'] as const),
@@ -172,7 +172,7 @@ const keyModel: SequentialModel<string | null, StoreCall, StoreAnswer> = {
 }
 
 /** A history is linearizable if that of each key is (Herlihy and Wing). Returns the number of calls. */
-export function checkKeys(calls: readonly Call<StoreCall, StoreAnswer>[]): number {
+function checkKeys(calls: readonly Call<StoreCall, StoreAnswer>[]): number {
   const keys = new Map<string, Call<StoreCall, StoreAnswer>[]>()
   for (const call of calls) {
     if (!('key' in call.input)) continue
