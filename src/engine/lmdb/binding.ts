@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import type { Database, RootDatabase, RootDatabaseOptionsWithPath, Transaction } from 'lmdb'
 import { EngineError } from '../../core/errors.ts'
 import { TABLES, type Table } from '../engine.ts'
@@ -67,9 +68,23 @@ const MAX_READERS = 1024
 /**
  * Address space for the file, which takes no memory by itself. A file that outgrows it is mapped again, twice as large,
  * and lmdb-js keeps the old map beside the new one: with its own first size, all pages that were read counted twice as
- * memory of the process. Windows would make the file as large as its map.
+ * memory of the process.
  */
-const MAP_BYTES = process.platform === 'win32' || process.arch === 'ia32' ? undefined : 2 ** 36
+const MAP_BYTES = 2 ** 36
+
+/**
+ * Whether address space is free of cost: Windows would make the file as large as its map, and lmdb-js ends the process where
+ * the system refuses a map, as it does where address space is limited (`ulimit -v`).
+ */
+function isAddressSpaceFree(): boolean {
+  if (process.platform === 'win32' || process.arch === 'ia32') return false
+  try {
+    return /^Max address space +unlimited/m.test(readFileSync('/proc/self/limits', 'latin1'))
+  } catch {
+    // No such file: not Linux, or /proc is not mounted.
+    return true
+  }
+}
 
 /**
  * Free pages that LMDB keeps in memory. It writes the list again with each commit: with lmdb-js's own limits (50,000 to
@@ -156,7 +171,7 @@ export function openRoot(lmdb: Lmdb, path: string, { readOnly }: { readonly read
     // One flush a commit instead of two. The data is on disk before the meta page that points to it is written, so a
     // loss of power leaves a whole state: at worst that before the last commit. `flush` asks for the second one.
     noMetaSync: true,
-    ...(MAP_BYTES !== undefined && { mapSize: MAP_BYTES }),
+    ...(isAddressSpaceFree() && { mapSize: MAP_BYTES }),
     maxFreeSpaceToLoad: MAX_FREE_PAGES,
     maxFreeSpaceToRetain: MAX_FREE_PAGES,
     maxDbs: 12,

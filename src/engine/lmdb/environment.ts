@@ -40,6 +40,8 @@ export interface Environment {
   endRead(transaction: ReadTransaction): void
   /** Whether a read transaction has begun and not ended. */
   isRead(): boolean
+  /** Whether the data file is where it was opened: neither removed, nor moved, nor replaced. */
+  isInPlace(): boolean
   /** How long the data file is; 0 if it has been removed. */
   fileBytes(): number
   stats(): Promise<EngineStats>
@@ -134,6 +136,8 @@ function createEnvironment(
   root: Root,
 ): Environment {
   const { resetTxn } = lmdb.nativeAddon
+  const file = join(generationFolder(path, generation), DATA_FILE)
+  const opened = statSync(file, { throwIfNoEntry: false })
   const tables = openTables(root)
   const idle: ReadTransaction[] = []
   let reading = 0
@@ -204,8 +208,17 @@ function createEnvironment(
     },
 
     isRead: () => reading > 0,
+    isInPlace() {
+      try {
+        const now = statSync(file, { throwIfNoEntry: false })
+        return now !== undefined && now.ino === opened?.ino && now.dev === opened.dev
+      } catch {
+        // Who may not look any more can still read and write what is open.
+        return true
+      }
+    },
+
     fileBytes() {
-      const file = join(generationFolder(path, generation), DATA_FILE)
       return statSync(file, { throwIfNoEntry: false })?.size ?? 0
     },
 
