@@ -37,7 +37,8 @@ describe('the commands of the documents', () => {
     expect(documents.map(({ file }) => file)).toContain('docs/command.md')
   })
 
-  it.concurrent.each(documents)('$file', async ({ examples }) => {
+  // One after the other: `onTestFinished` of tests that overlap may belong to another one, and remove its folder.
+  it.each(documents)('$file', async ({ examples }) => {
     const place = await workplace()
     for (const example of examples) await check(example, place)
   })
