@@ -367,10 +367,7 @@ export function buildProgram({ output, stderr }: ProgramOutput, runner: Runner):
   declare(
     'rotate-key <file>',
     'replace the key of an encrypted store by the one in a file',
-    [
-      'varve rotate-key new.key --store ./secret --key-file varve.key',
-      'varve rotate-key newer.key --store ./secret --key-file new.key --reencrypt',
-    ],
+    ['varve rotate-key new.key', 'varve rotate-key new.key --key-file old.key --reencrypt'],
     commands => commands.rotateKey,
   ).option('--reencrypt', 'replace the keys of the records too, and encrypt all of them anew')
 
