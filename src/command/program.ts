@@ -140,7 +140,7 @@ export function buildProgram({ output, stderr }: ProgramOutput, runner: Runner):
       [
         'varve init',
         'varve init --keep-last 100 --keep-daily 30',
-        'varve init --key-file ~/varve.key --encrypt-keys',
+        'varve init --store ./secret --key-file varve.key --encrypt-keys',
       ],
       commands => commands.init,
     ).option('--encrypt-keys', 'with a key: encrypt the keys of the state too, and not only the values'),
@@ -320,7 +320,7 @@ export function buildProgram({ output, stderr }: ProgramOutput, runner: Runner):
   declare(
     'copy <from> <to>',
     'copy all snapshots and the current state of a store to a new one',
-    ['varve copy ./.varve /backup/store', 'varve copy ./.varve ./encrypted --to-key-file ~/varve.key'],
+    ['varve copy ./.varve /backup/store', 'varve copy ./.varve ./encrypted --to-key-file varve.key'],
     commands => commands.copy,
   ).option(
     '--to-key-file <file>',
@@ -367,7 +367,10 @@ export function buildProgram({ output, stderr }: ProgramOutput, runner: Runner):
   declare(
     'rotate-key <file>',
     'replace the key of an encrypted store by the one in a file',
-    ['varve rotate-key new.key', 'varve rotate-key new.key --key-file old.key --reencrypt'],
+    [
+      'varve rotate-key new.key --store ./secret --key-file varve.key',
+      'varve rotate-key newer.key --store ./secret --key-file new.key --reencrypt',
+    ],
     commands => commands.rotateKey,
   ).option('--reencrypt', 'replace the keys of the records too, and encrypt all of them anew')
 

@@ -45,7 +45,7 @@ export function storeModel(
   initial: StoreState = EMPTY_STORE,
 ): SequentialModel<StoreState, ModelCall, ModelAnswer> {
   function step(state: StoreState, call: ModelCall, answer: ModelAnswer | undefined): StoreState | undefined {
-    if (answer !== undefined && 'code' in answer) return refused(state, call, answer.code) ? state : undefined
+    if (answer !== undefined && 'code' in answer) return refused(state, call, answer.code)
     // What was killed may have been refused as well; it then has changed nothing.
     if ('version' in call && answer === undefined && !has(state, call.version)) return state
     const made = make(state, call)
@@ -146,9 +146,12 @@ function find(state: StoreState, version: string): SnapshotModel | undefined {
   return state.snapshots.find(snapshot => snapshot.version === version)
 }
 
-/** Whether a call may end with an error in this state. */
-function refused(state: StoreState, call: ModelCall, code: string): boolean {
-  return code === 'SNAPSHOT_NOT_FOUND' && 'version' in call && !has(state, call.version)
+/** The state after a call that has ended with an error; `undefined` where it cannot have ended with it. */
+function refused(state: StoreState, call: ModelCall, code: string): StoreState | undefined {
+  // Others were faster than a large change, again and again.
+  if (code === 'CONFLICT') return state
+  if (code === 'SNAPSHOT_NOT_FOUND' && 'version' in call && !has(state, call.version)) return state
+  return undefined
 }
 
 function written(keys: KeyIds, writes: readonly (readonly [string, string | null])[]): KeyIds {

@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
 import { mkdir, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -117,6 +118,7 @@ async function prepare(cwd: string): Promise<void> {
   await writeFile(join(cwd, 'page.json'), '{}')
   await writeFile(join(cwd, 'state.json'), '{"user": 1, "visits": 3}')
   await writeFile(join(cwd, 'history.jsonl'), '{"put": {"a": 1}}\n')
+  for (const name of ['varve', 'new', 'newer']) await writeFile(join(cwd, `${name}.key`), randomBytes(32))
   await run('gzip', ['-k', 'history.jsonl'], { cwd })
   await writeKeys(cwd)
 }

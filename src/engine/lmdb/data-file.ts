@@ -14,6 +14,7 @@ import {
   LOCK_FILE,
   readCurrentGeneration,
 } from './generation.ts'
+import { reserveLockFile } from './lock-file.ts'
 import { KNOWS_PAGES } from './page.ts'
 import { openPageFile } from './page-file.ts'
 
@@ -39,11 +40,12 @@ export async function prepareFolder(path: string): Promise<PreparedFolder> {
       await access(folder, constants.W_OK)
       for (const file of ['', DATA_FILE, LOCK_FILE])
         await ifPresent(access(join(current, file), constants.W_OK))
-      return { folder, writable: true }
     } catch (error) {
       if (!exists) throw error
       return { folder, writable: false }
     }
+    await reserveLockFile(current)
+    return { folder, writable: true }
   } catch (cause) {
     throw toEngineError(cause, 'open', path)
   }

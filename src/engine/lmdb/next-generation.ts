@@ -4,6 +4,7 @@ import { copyTables } from './copy-tables.ts'
 import type { StoreFolder } from './environment.ts'
 import { toEngineError } from './errors.ts'
 import { flushFolder, generationFolder, removeGeneration } from './generation.ts'
+import { reserveLockFile } from './lock-file.ts'
 import { openWriter } from './writer.ts'
 
 /**
@@ -22,6 +23,7 @@ export async function createNextGeneration(
     // What a process that died has left.
     await removeGeneration(path, generation)
     await mkdir(folder)
+    await reserveLockFile(folder)
     const writer = openWriter(lmdb, folder, path)
     try {
       await copyTables(source, writer, options)

@@ -20,6 +20,7 @@ import {
   removeGeneration,
   writeCurrentGeneration,
 } from './generation.ts'
+import { removeUnfinishedLockFiles } from './lock-file.ts'
 import { createNextGeneration } from './next-generation.ts'
 import { LmdbView } from './view.ts'
 import type { Writer } from './writer.ts'
@@ -114,11 +115,20 @@ async function openStore(folder: StoreFolder): Promise<LmdbStore> {
     const now = performance.now()
     if (now >= trustedUntil) {
       if (environment.isClosed()) replace(openCurrentEnvironment(folder, environment.generation))
-      const next = environment.movedTo()
-      if (next !== undefined) follow(next)
+      followIfMoved()
+      if (!environment.isInPlace()) {
+        // Old files are removed once the store has moved, which may have happened just now.
+        followIfMoved()
+        if (!environment.isInPlace()) throw notInPlace(path)
+      }
       trustedUntil = now + TRUST_MS
     }
     return environment
+  }
+
+  function followIfMoved(): void {
+    const next = environment.movedTo()
+    if (next !== undefined) follow(next)
   }
 
   function replace(next: Environment): void {
@@ -251,6 +261,7 @@ async function openStore(folder: StoreFolder): Promise<LmdbStore> {
       )
     }
     await removeBefore(path)
+    await removeUnfinishedLockFiles(generationFolder(path, environment.generation))
   }
 
   if (writable) await tidy().catch(nothing)
@@ -326,6 +337,14 @@ function apply(tables: TableHandles, operations: readonly WriteOperation[]): May
       else tables[table].put(key, value)
     }
   })
+}
+
+function notInPlace(path: string): EngineError {
+  return new EngineError(
+    `The files of the store in ${JSON.stringify(path)} have been removed, moved or replaced while it was open: what is ` +
+      'written now would be lost. Put them back, or close the store in all processes and open it again.',
+    { code: 'ENGINE_FILES_GONE' },
+  )
 }
 
 function readOnly(path: string): EngineError {
