@@ -101,7 +101,9 @@ describe('the JSON of each command', () => {
     expect([...unseen].filter(([, shapes]) => shapes.size > 0)).toEqual([])
     const { stdout: help } = await runCommand(['--help'], { cwd })
     const list = help.slice(0, help.indexOf('\nVersions '))
-    const commands = [...list.matchAll(/^ {2}([a-z-]+)(?: \S.*)? {2,}\S/gm)].map(match => match[1] as string)
+    const commands = [...list.matchAll(/^ {2}([a-z][a-z-]*)(?: \S.*)? {2,}\S/gm)].map(
+      match => match[1] as string,
+    )
     expect(commands.filter(name => name !== 'help' && !documented.has(name))).toEqual([])
   })
 })

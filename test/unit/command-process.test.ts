@@ -1,4 +1,4 @@
-import { execFile, spawn } from 'node:child_process'
+import { execFile, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { chmod, readdir, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -155,7 +155,50 @@ describe('completion', () => {
     expect(await complete('diff', '--ex')).toEqual(['--exit-code'])
     expect(await complete('--json', 'diff', '--ex')).toEqual(['--exit-code'])
     expect(await complete('completion', 'z')).toEqual(['zsh'])
+    expect(await complete('--store', 'get', 'sn')).toEqual(['snapshot'])
+    expect(await complete('--store', 'x', '--json', 'diff', '--ex')).toEqual(['--exit-code'])
     expect(await complete('get', '--st')).toEqual(['--string', '--store'])
+  })
+
+  it.skipIf(!isInstalled('zsh'))('is a script that zsh runs', async () => {
+    const { stdout: script } = await run(process.execPath, [COMMAND, 'completion', 'zsh'])
+    const complete = async (...words: string[]): Promise<string> => {
+      const { stdout } = await run('zsh', [
+        '-fc',
+        `compdef() { :; }
+        _describe() { print -r -- "\${(@P)2%%:*}" }
+        _arguments() { print -r -- "\${words[*]} | $CURRENT | $*" }
+        ${script}
+        words=(varve "$@"); CURRENT=\${#words}; _varve`,
+        'zsh',
+        ...words,
+      ])
+      return stdout
+    }
+    expect(await complete('sn')).toContain(' snapshot ')
+    expect(await complete('--store', 'get', 'sn')).toContain(' snapshot ')
+    expect(await complete('--json', '--store', 'x', 'diff', '--ex')).toMatch(
+      /^diff --ex \| 2 \| .*--exit-code\[/,
+    )
+    expect(await complete('completion', 'z')).toContain('(bash zsh fish)')
+  })
+
+  it.skipIf(!isInstalled('fish'))('is a script that fish runs', async () => {
+    const { stdout: script } = await run(process.execPath, [COMMAND, 'completion', 'fish'])
+    const complete = async (line: string): Promise<string[]> => {
+      const { stdout } = await run('fish', ['-N', '-c', `${script}\ncomplete -C ${JSON.stringify(line)}`], {
+        cwd,
+      })
+      return stdout
+        .trim()
+        .split('\n')
+        .map(row => row.split('\t')[0] as string)
+    }
+    expect(await complete('varve sna')).toEqual(['snapshot'])
+    expect(await complete('varve --store x sna')).toEqual(['snapshot'])
+    expect(await complete('varve get sna')).not.toContain('snapshot')
+    expect(await complete('varve diff --ex')).toEqual(['--exit-code'])
+    expect(await complete('varve completion z')).toEqual(['zsh'])
   })
 
   it.each(['zsh', 'fish'] as const)('names each command and option for %s, in quotes', shell => {
@@ -181,4 +224,8 @@ describe('completion', () => {
 async function isBusy(folder: string): Promise<boolean> {
   const { size } = await stat(join(folder, 'data.mdb'))
   return size > 1_000_000
+}
+
+function isInstalled(program: string): boolean {
+  return spawnSync(program, ['--version'], { stdio: 'ignore' }).status === 0
 }
