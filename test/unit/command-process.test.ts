@@ -44,6 +44,34 @@ describe('the process', () => {
     expect(stderr).toBe('')
   })
 
+  it.skipIf(process.platform !== 'linux')('says in one line that its output cannot be written', async () => {
+    await fill(20_000)
+    for (const line of ['list', 'get "key 1"', 'log --json', '--help']) {
+      const script = `node ${JSON.stringify(COMMAND)} ${line} > /dev/full`
+      const { stderr, code } = await run('bash', ['-c', script], { cwd }).catch(error => error)
+      expect({ line, code }).toEqual({ line, code: 6 })
+      expect(stderr).toMatch(/Cannot write to standard output: the disk is full \(ENOSPC\)\./)
+      expect(stderr.trim().split('\n')).toHaveLength(1)
+    }
+  })
+
+  it.each([
+    ['set a', '', 'SIGINT', 130],
+    ['save', '{', 'SIGTERM', 143],
+    ['replay -', '{}\nnot JSON\n', undefined, 6],
+  ] as const)('%s does not wait for a pipe that stays open', async (line, given, signal, code) => {
+    await fill(1)
+    const child = spawn(process.execPath, [COMMAND, ...line.split(' ')], {
+      cwd,
+      stdio: ['pipe', 'ignore', 'ignore'],
+    })
+    child.stdin.write(given)
+    if (signal !== undefined) setTimeout(() => child.kill(signal), 700)
+    const [exit] = await once(child, 'exit')
+    expect(exit).toBe(code)
+    child.stdin.destroy()
+  })
+
   it('reads and writes pipes', async () => {
     const script = `varve() { node ${JSON.stringify(COMMAND)} "$@"; }
       varve init > /dev/null; echo '{"a": 1, "b": [2]}' | varve save > /dev/null; varve load | varve save --store .varve`

@@ -1,8 +1,10 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import { createHistogram, type RecordableHistogram } from 'node:perf_hooks'
+import { EngineError } from '../../core/errors.ts'
 import { createPersistence } from '../../persistence/create-persistence.ts'
 import type { Persistence } from '../../persistence/persistence.ts'
+import { systemReason } from '../../transfer/system-reason.ts'
 import { humanCount, humanDuration } from '../human-units.ts'
 import type { Session } from '../session.ts'
 import { writeTable } from '../table.ts'
@@ -23,6 +25,9 @@ const EXAMPLE: readonly [string, unknown] = ['user/1', { name: 'Ada', visits: 3,
 /** Calls that are made together, and may share a commit. */
 const TOGETHER = 100
 
+/** How many there are. */
+const MEASUREMENTS = 5
+
 const NANOSECONDS = 1e6
 
 /**
@@ -34,31 +39,16 @@ export async function bench(
   _args: readonly [],
   flags: { readonly seconds: number },
 ): Promise<void> {
-  const { output, host, place, signal } = session
-  const measure = measureFor(flags.seconds * 1000, signal)
-  const measurements: Measurement[] = []
-  let entries: (readonly [string, unknown])[] = []
-  await session.withStore(async store => {
-    for await (const entry of store.entries({ limit: SAMPLE })) entries.push(entry)
-    if (entries.length === 0) entries = [EXAMPLE]
-    measurements.push(...(await measureReads(store, entries, measure)))
-  })
-  // Values of an encrypted store are not written elsewhere as they are.
-  const encryptionKey = await session.encryptionKey()
-  const folder = await mkdtemp(join(dirname(resolve(host.cwd, place)), '.varve-bench-'))
-  try {
-    const scratch = await createPersistence({
-      basePath: folder,
-      ...(encryptionKey !== undefined && { encryptionKey }),
+  const { output } = session
+  const measurements = await session.withProgress('Measuring', humanCount, progress => {
+    const measure = measureFor(flags.seconds * 1000, session.signal)
+    let done = 0
+    return measureAll(session, async (operation, call, calls) => {
+      const measurement = await measure(operation, call, calls)
+      progress.update(++done, MEASUREMENTS)
+      return measurement
     })
-    try {
-      measurements.push(...(await measureWrites(scratch, entries, measure)))
-    } finally {
-      await scratch.close()
-    }
-  } finally {
-    await rm(folder, { recursive: true, force: true })
-  }
+  })
   await session.result({ measurements }, () =>
     writeTable(
       output,
@@ -76,6 +66,43 @@ export async function bench(
       ]),
     ),
   )
+}
+
+async function measureAll(session: Session, measure: Measure): Promise<Measurement[]> {
+  const { host, place } = session
+  let entries: (readonly [string, unknown])[] = []
+  const reads = await session.withStore(async store => {
+    for await (const entry of store.entries({ limit: SAMPLE })) entries.push(entry)
+    if (entries.length === 0) entries = [EXAMPLE]
+    return measureReads(store, entries, measure)
+  })
+  // Values of an encrypted store are not written elsewhere as they are.
+  const encryptionKey = await session.encryptionKey()
+  const folder = await scratchFolder(dirname(resolve(host.cwd, place)))
+  try {
+    const scratch = await createPersistence({
+      basePath: folder,
+      ...(encryptionKey !== undefined && { encryptionKey }),
+    })
+    try {
+      return [...reads, ...(await measureWrites(scratch, entries, measure))]
+    } finally {
+      await scratch.close()
+    }
+  } finally {
+    await rm(folder, { recursive: true, force: true })
+  }
+}
+
+async function scratchFolder(parent: string): Promise<string> {
+  try {
+    return await mkdtemp(join(parent, '.varve-bench-'))
+  } catch (cause) {
+    throw new EngineError(
+      `Cannot make a store to measure writes on, in ${JSON.stringify(parent)}: ${systemReason(cause)}.`,
+      { code: 'ENGINE_NOT_WRITABLE', cause },
+    )
+  }
 }
 
 /** Makes calls for a while. `calls` is how many of what is counted each of them makes. */

@@ -33,7 +33,10 @@ export type Root = RootDatabase<Uint8Array, Uint8Array> & {
   sync(done: (error: Error | null | undefined) => void): void
 }
 /** A table, as one of the handles sees it. */
-export type TableHandle = Database<Uint8Array, Uint8Array>
+export type TableHandle = Database<Uint8Array, Uint8Array> & {
+  /** The value in a buffer that the next read overwrites. */
+  getBinaryFast(key: Uint8Array, options: { readonly transaction?: Transaction }): Uint8Array | undefined
+}
 /** The store's tables, and one of this engine's own: see {@link MOVED_KEY}. */
 export type TableHandles = Readonly<Record<Table | 'engine', TableHandle>>
 
@@ -96,12 +99,25 @@ const MAX_FREE_PAGES = 2000
  */
 const encoder = {
   encode: (value: Uint8Array): Uint8Array => value,
-  decode(bytes: Uint8Array): Uint8Array {
-    const size = bytes.length
-    const copy = Buffer.allocUnsafe(size)
-    copy.set(bytes.subarray(0, size))
-    return copy
-  },
+  decode: copyOf,
+}
+
+function copyOf(bytes: Uint8Array): Uint8Array {
+  // The buffer itself is longer: lmdb-js has given it the length of the value.
+  const size = bytes.length
+  const copy = Buffer.allocUnsafe(size)
+  copy.set(bytes.subarray(0, size))
+  return copy
+}
+
+/** The value at a key: what `get` of a handle comes to, without its choices among encodings. */
+export function lookUp(
+  handle: TableHandle,
+  key: Uint8Array,
+  options: { readonly transaction?: Transaction },
+): Uint8Array | undefined {
+  const bytes = handle.getBinaryFast(key, options)
+  return bytes && copyOf(bytes)
 }
 
 /** Every table of a file. */
@@ -170,7 +186,7 @@ export function openTables(root: Root): TableHandles {
 }
 
 function openTable(root: Root, table: keyof TableHandles): TableHandle {
-  const handle: TableHandle | undefined = root.openDB(table, TABLE_OPTIONS)
+  const handle = root.openDB(table, TABLE_OPTIONS) as TableHandle | undefined
   if (handle !== undefined) return handle
   throw new EngineError(
     `There is no table "${table}", and none can be created, since the folder can only be read: it was not written ` +

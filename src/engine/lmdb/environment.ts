@@ -6,6 +6,7 @@ import {
   ALL_TABLES,
   beginReadTransaction,
   type Lmdb,
+  lookUp,
   MOVED_KEY,
   openRoot,
   openTables,
@@ -153,9 +154,9 @@ function createEnvironment(
   const lookupAddress = lookup.native.address
   resetTxn(lookupAddress)
 
-  function lookUp(handle: TableHandle, key: Uint8Array): Uint8Array | undefined {
+  function newest(handle: TableHandle, key: Uint8Array): Uint8Array | undefined {
     try {
-      return handle.get(key, lookupOptions)
+      return lookUp(handle, key, lookupOptions)
     } catch (error) {
       throw toEngineError(error, 'read', path)
     } finally {
@@ -183,10 +184,10 @@ function createEnvironment(
     generation,
     writer,
     tables,
-    get: (table, key) => lookUp(tables[table], key),
+    get: (table, key) => newest(tables[table], key),
 
     movedTo() {
-      const value = lookUp(tables.engine, MOVED_KEY)
+      const value = newest(tables.engine, MOVED_KEY)
       return value && Number(Buffer.from(value).toString('latin1'))
     },
 
