@@ -7,6 +7,7 @@ import { temporaryFolder } from '../support/stores.ts'
 import { ClientPeer } from './client-peer.ts'
 import { type ConcurrencyTally, concurrentStore } from './concurrent-store.ts'
 import { writeImportFiles } from './import-files.ts'
+import { overlapCalls } from './overlapping-store.ts'
 
 const CLIENT = new URL('./client.ts', import.meta.url)
 
@@ -26,6 +27,13 @@ describe('processes and threads that work on one store at the same time', () => 
     expect(tally.keyCalls).toBeGreaterThan(1000)
     expect(tally.transactions).toBeGreaterThan(500)
     expect(tally.sums).toBeGreaterThan(50)
+  })
+
+  it('see the same on an engine that takes its time', async () => {
+    const files = await writeImportFiles(join(await temporaryFolder(), 'files'))
+    let calls = 0
+    for (let seed = 1; seed <= 30; seed++) calls += await overlapCalls({ seed, rounds: 3, files })
+    expect(calls).toBeGreaterThan(500)
   })
 
   it('count to 200 together', async () => {

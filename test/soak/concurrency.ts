@@ -6,6 +6,7 @@ import { parseArgs } from 'node:util'
 import { bundleProgram, removeBundles } from '../support/bundle.ts'
 import { type ConcurrencyTally, concurrentStore } from './concurrent-store.ts'
 import { writeImportFiles } from './import-files.ts'
+import { overlapCalls } from './overlapping-store.ts'
 
 const { values } = parseArgs({
   options: {
@@ -25,6 +26,9 @@ const numbers = [values.stores, values.seed, values.rounds, values.length, value
 if (!numbers.every(number => number >= 0)) throw new TypeError('All options take numbers.')
 const [stores, firstSeed, rounds, length, minutes] = numbers as [number, number, number, number, number]
 
+/** So many stores in this process, on an engine that takes its time, for each in several processes. */
+const OVERLAPPING = 20
+
 const folder = await mkdtemp(join(tmpdir(), 'varve-concurrency-'))
 const begun = performance.now()
 const tally: ConcurrencyTally = { storeCalls: 0, keyCalls: 0, transactions: 0, sums: 0 }
@@ -33,6 +37,9 @@ try {
   const program = await bundleProgram(new URL('./client.ts', import.meta.url))
   const files = await writeImportFiles(join(folder, 'files'))
   for (; seed < firstSeed + stores && performance.now() - begun < minutes * 60_000; seed++) {
+    for (let i = 0; i < OVERLAPPING; i++) {
+      tally.storeCalls += await overlapCalls({ seed: seed * OVERLAPPING + i, rounds, files })
+    }
     await concurrentStore({ seed, rounds, length, folder: join(folder, String(seed)), program, files }, tally)
   }
   await rm(folder, { recursive: true })

@@ -57,6 +57,8 @@ export function toEngineError(cause: unknown, doing: string, path: string): Engi
       )
     case 'ENOSPC':
     case 'EDQUOT':
+    // A limit on the size of files.
+    case 'EFBIG':
       return new EngineError(
         `${what}: the disk is full, or a quota used up (${code}). Nothing was written; make room and try again.`,
         {

@@ -12,6 +12,7 @@ import { loadLmdb, MOVED_KEY, type TableHandles } from './binding.ts'
 import { prepareFolder } from './data-file.ts'
 import { type Environment, openCurrentEnvironment, type StoreFolder } from './environment.ts'
 import { toEngineError } from './errors.ts'
+import { removeUnfinishedFiles } from './first-files.ts'
 import {
   flushFolder,
   generationFolder,
@@ -20,7 +21,6 @@ import {
   removeGeneration,
   writeCurrentGeneration,
 } from './generation.ts'
-import { removeUnfinishedLockFiles } from './lock-file.ts'
 import { createNextGeneration } from './next-generation.ts'
 import { LmdbView } from './view.ts'
 import type { Writer } from './writer.ts'
@@ -261,7 +261,7 @@ async function openStore(folder: StoreFolder): Promise<LmdbStore> {
       )
     }
     await removeBefore(path)
-    await removeUnfinishedLockFiles(generationFolder(path, environment.generation))
+    await removeUnfinishedFiles(generationFolder(path, environment.generation))
   }
 
   if (writable) await tidy().catch(nothing)
