@@ -47,8 +47,9 @@ const EXIT_CODES = [
 ] as const
 
 const PLACE_HELP =
-  'The store is the folder that --store names, else the one of the variable VARVE_STORE, else ./.varve. The key of an ' +
-  'encrypted store is in the file that --key-file names, or in the variable VARVE_ENCRYPTION_KEY; ' +
+  'The store is the folder that --store names, else the one of the variable VARVE_STORE, else ./.varve. A name such as ' +
+  'postgres://user@host/database?store=settings&schema=app is a store on a server; PGPASSWORD may hold the password. ' +
+  'The key of an encrypted store is in the file that --key-file names, or in the variable VARVE_ENCRYPTION_KEY; ' +
   'VARVE_ENCRYPTION_PASSPHRASE is a passphrase.'
 
 /** What follows the list of commands, in lines of at most so many columns. */
@@ -85,7 +86,7 @@ export function buildProgram({ output, stderr }: ProgramOutput, runner: Runner):
   const columns = Math.min(output.columns, MAX_HELP_COLUMNS)
   program
     .description('A key-value state with snapshots: read it, change it, compare it with its past, go back.')
-    .option('--store <place>', 'the folder of the store')
+    .option('--store <place>', 'the folder of the store, or postgres://…')
     .option('--key-file <file>', 'the key of an encrypted store')
     .option('--json', 'write the result as JSON')
     .option('--debug', 'show where an error comes from')
@@ -319,7 +320,7 @@ export function buildProgram({ output, stderr }: ProgramOutput, runner: Runner):
 
   declare(
     'copy <from> <to>',
-    'copy all snapshots and the current state of a store to a new one',
+    'copy a store to a new place, with all its snapshots; called again, go on where it was broken off',
     ['varve copy ./.varve /backup/store', 'varve copy ./.varve ./encrypted --to-key-file varve.key'],
     commands => commands.copy,
   ).option(

@@ -2,6 +2,7 @@ import { toByteString } from '../core/bytes.ts'
 import { ConflictError } from '../core/errors.ts'
 import { versionKey } from '../core/key.ts'
 import type { Batch, Engine, View } from '../engine/engine.ts'
+import { LostViews } from '../engine/view-lost.ts'
 import { withView } from '../engine/with-view.ts'
 import { CommitKeys } from './commit-keys.ts'
 import { ADDED, appendLogEntry, CHANGED, type LoggedChange, REMOVED, readLog, TOUCHED } from './commit-log.ts'
@@ -103,6 +104,7 @@ export async function bulkCommit(
   limits: HistoryLimits,
 ): Promise<BulkSummary> {
   let lostStages = 0
+  const views = new LostViews()
   for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
     const patch = new PatchBuffer(engine, committer, limits)
     try {
@@ -111,8 +113,8 @@ export async function bulkCommit(
       await patch.discard()
     } catch (error) {
       await patch.discard().catch(() => undefined)
-      if (error !== STAGE_LOST) throw error
-      lostStages++
+      if (error === STAGE_LOST) lostStages++
+      else if (!views.mayGoOn(error)) throw error
     }
   }
   throw new ConflictError(

@@ -45,7 +45,7 @@ export async function readFormat(stored: Uint8Array, store: Pick<View, 'get'>): 
   }
   if (format === UNFINISHED_COPY) {
     throw new EngineError(
-      'A store is being copied to here, or the copy was broken off. Call copyStore() again with the same target to go on.',
+      'A store is being copied to here, or the copy was broken off. Call copyStore(), or "varve copy", again with the same target to go on.',
       { code: 'COPY_UNFINISHED' },
     )
   }

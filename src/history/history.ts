@@ -3,6 +3,7 @@ import { type Logger, SILENT_LOGGER } from '../core/logger.ts'
 import { isPromiseLike, type MaybePromise, whenReady } from '../core/maybe-promise.ts'
 import { Turns } from '../core/turns.ts'
 import type { Batch, Engine, EngineStats, View } from '../engine/engine.ts'
+import { isViewLost, LostViews, readAgainIfLost } from '../engine/view-lost.ts'
 import { withView } from '../engine/with-view.ts'
 import { type BulkGoal, type BulkSource, type BulkSummary, bulkCommit, rollForward } from './bulk-commit.ts'
 import { type Committed, Committer, type ExclusiveResult, type Mutation } from './committer.ts'
@@ -200,16 +201,18 @@ export class History {
     return () => this.#listeners.delete(listener)
   }
 
-  /** Runs `read` on one consistent view. */
+  /** Runs `read` on one consistent view; if that is lost, from its beginning on another. */
   async view<T>(read: (view: View, head: Head) => MaybePromise<T>): Promise<T> {
     return this.#withView(async view => read(view, await this.headIn(view)))
   }
 
   #withView<T>(read: (view: View) => MaybePromise<T>): Promise<T> {
-    return withView(this.engine, view =>
-      named(
-        view,
-        attempt(() => read(view)),
+    return readAgainIfLost(() =>
+      withView(this.engine, view =>
+        named(
+          view,
+          attempt(() => read(view)),
+        ),
       ),
     )
   }
@@ -218,7 +221,12 @@ export class History {
   #inView<T>(read: (view: View) => MaybePromise<T>): MaybePromise<T> {
     const view = this.engine.read()
     const result = attempt(() => read(view))
-    if (isPromiseLike(result)) return finish(view, result)
+    if (isPromiseLike(result)) {
+      return finish(view, result).catch((error: unknown) => {
+        if (isViewLost(error)) return this.#withView(read)
+        throw error
+      })
+    }
     view.close()
     return result
   }
@@ -289,7 +297,7 @@ export class History {
    * The records of a range at a moment, in key order, in pages.
    *
    * A `consistent` iteration shows one commit to its end. Any other moves on to a fresh view when its own gets old, so
-   * as not to pin what others have freed: at a snapshot that makes no difference (and if the snapshot was dropped
+   * as not to pin what others have freed, or is lost with its connection: at a snapshot that makes no difference (and if the snapshot was dropped
    * meanwhile, it ends with `SnapshotNotFoundError`); of the current state, later pages may then show later commits.
    *
    * So that what was read need not stay in memory, an iteration at a snapshot also moves on when it has read a lot, and so
@@ -307,6 +315,7 @@ export class History {
     let rest: KeyRange | undefined = range
     let left = range.limit ?? Number.POSITIVE_INFINITY
     let seen: Head | undefined
+    const views = new LostViews()
     while (rest !== undefined && left > 0) {
       const view = this.engine.read()
       const opened = performance.now()
@@ -331,6 +340,7 @@ export class History {
           left -= records.length
           rest = page.resumeAfter && resumed(range, page.resumeAfter)
           for (const { record } of records) bytes += this.#roomOf(record)
+          views.answered()
           if (records.length > 0) yield records
           await turns.breathe()
         } while (
@@ -340,7 +350,7 @@ export class History {
           !(renewable && bytes >= MAX_VIEW_BYTES && (moment !== 'head' || (await this.#isNewest(head))))
         )
       } catch (error) {
-        throw await nameDamage(view, error)
+        if (consistent || !views.mayGoOn(error)) throw await nameDamage(view, error)
       } finally {
         view.close()
       }

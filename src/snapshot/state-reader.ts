@@ -1,6 +1,7 @@
 import type { ByteMeter } from '../core/byte-meter.ts'
 import { isPromiseLike, type MaybePromise } from '../core/maybe-promise.ts'
 import { invalidOption } from '../core/options.ts'
+import { readAgainIfLost } from '../engine/view-lost.ts'
 import type { History, Moment } from '../history/history.ts'
 import type { KeyedRecord } from '../history/reader.ts'
 import { decodePayload, type Payload, payloadLength } from '../history/record.ts'
@@ -159,7 +160,11 @@ export class StateReader<S = Record<string, unknown>> implements ReadableState<S
     return size
   }
 
-  async load(meter?: ByteMeter): Promise<S> {
+  load(meter?: ByteMeter): Promise<S> {
+    return readAgainIfLost(() => this.#load(meter))
+  }
+
+  async #load(meter: ByteMeter | undefined): Promise<S> {
     const state: Record<string, unknown> = {}
     for await (const page of this.#history.records(this.#moment(), {}, { consistent: true })) {
       for (const { key, record } of page) {

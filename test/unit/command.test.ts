@@ -414,10 +414,12 @@ describe('moving data', () => {
       to: 'copy',
       snapshots: 2,
       keys: 2,
+      records: expect.any(Number),
+      written: expect.any(Number),
     })
     expect((await varve('load --store copy')).stdout).toBe((await varve('load')).stdout)
     expect((await varve('load --store copy --at first')).stdout).toBe((await varve('load --at first')).stdout)
-    expect((await varve('copy .varve copy')).stderr).toContain('not empty')
+    expect((await varve('copy .varve copy')).stderr).toContain('holds data already')
     expect((await varve('copy nothing other')).code).toBe(3)
     expect(existsSync(join(cwd, 'other'))).toBe(false)
   })

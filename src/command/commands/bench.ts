@@ -1,12 +1,9 @@
-import { mkdtemp, rm } from 'node:fs/promises'
-import { dirname, join, resolve } from 'node:path'
 import { createHistogram, type RecordableHistogram } from 'node:perf_hooks'
-import { EngineError } from '../../core/errors.ts'
 import { createPersistence } from '../../persistence/create-persistence.ts'
 import type { Persistence } from '../../persistence/persistence.ts'
-import { systemReason } from '../../transfer/system-reason.ts'
 import { humanCount, humanDuration } from '../human-units.ts'
 import type { Session } from '../session.ts'
+import { withScratchStore } from '../store-place.ts'
 import { writeTable } from '../table.ts'
 
 /** What a kind of call was measured at. */
@@ -31,7 +28,7 @@ const MEASUREMENTS = 5
 const NANOSECONDS = 1e6
 
 /**
- * `varve bench`: how fast this store answers here, and how fast a new one beside it, on the same disk, takes writes.
+ * `varve bench`: how fast this store answers here, and how fast a new one beside it, on the same disk or server, takes writes.
  * The store itself is only read.
  */
 export async function bench(
@@ -78,10 +75,9 @@ async function measureAll(session: Session, measure: Measure): Promise<Measureme
   })
   // Values of an encrypted store are not written elsewhere as they are.
   const encryptionKey = await session.encryptionKey()
-  const folder = await scratchFolder(dirname(resolve(host.cwd, place)))
-  try {
+  return withScratchStore(place, host.cwd, async engine => {
     const scratch = await createPersistence({
-      basePath: folder,
+      engine,
       ...(encryptionKey !== undefined && { encryptionKey }),
     })
     try {
@@ -89,20 +85,7 @@ async function measureAll(session: Session, measure: Measure): Promise<Measureme
     } finally {
       await scratch.close()
     }
-  } finally {
-    await rm(folder, { recursive: true, force: true })
-  }
-}
-
-async function scratchFolder(parent: string): Promise<string> {
-  try {
-    return await mkdtemp(join(parent, '.varve-bench-'))
-  } catch (cause) {
-    throw new EngineError(
-      `Cannot make a store to measure writes on, in ${JSON.stringify(parent)}: ${systemReason(cause)}.`,
-      { code: 'ENGINE_NOT_WRITABLE', cause },
-    )
-  }
+  })
 }
 
 /** Makes calls for a while. `calls` is how many of what is counted each of them makes. */
