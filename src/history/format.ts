@@ -4,7 +4,9 @@ import type { Engine } from '../engine/engine.ts'
 /** Where a store says in which format it is. */
 export const FORMAT_KEY: Uint8Array = Buffer.from('format')
 /** The layout of the store. Raised when an older varve could no longer read it. */
-const FORMAT_VERSION = 1
+const FORMAT_VERSION = 2
+/** What can be read as it is; opening a store for writing makes it one of the newest format. */
+const OLDEST_FORMAT = 1
 /** What stands in place of the version while a store is being copied to where it is. */
 const UNFINISHED_COPY = 'unfinished copy'
 
@@ -16,7 +18,7 @@ const UNFINISHED_COPY = 'unfinished copy'
 export async function checkFormat(engine: Engine): Promise<void> {
   const stored = await engine.get('meta', FORMAT_KEY)
   if (stored !== undefined) {
-    readFormat(stored)
+    if (readFormat(stored) < FORMAT_VERSION) await upgrade(engine)
     return
   }
   // Decided under the write exclusion: two processes may create the store at once.
@@ -27,10 +29,23 @@ export async function checkFormat(engine: Engine): Promise<void> {
   })
 }
 
-/** @throws as {@link checkFormat}, unless it is the format of this varve. */
-export function readFormat(stored: Uint8Array): void {
+/** Keeps an older varve from opening what this one is about to write. Rows change their form as they are written. */
+async function upgrade(engine: Engine): Promise<void> {
+  try {
+    await engine.commit(async (view, batch) => {
+      const now = await view.get('meta', FORMAT_KEY)
+      if (now !== undefined && readFormat(now) < FORMAT_VERSION) batch.put('meta', FORMAT_KEY, FORMAT_ROW)
+    })
+  } catch (error) {
+    // Nothing will be written then.
+    if (!(error instanceof EngineError) || error.code !== 'ENGINE_READ_ONLY') throw error
+  }
+}
+
+/** The version of a format. @throws as {@link checkFormat}, unless it is the format of this varve. */
+export function readFormat(stored: Uint8Array): number {
   const format = parse(stored)
-  if (format === FORMAT_VERSION) return
+  if (typeof format === 'number' && format >= OLDEST_FORMAT && format <= FORMAT_VERSION) return format
   if (typeof format === 'number' && format > FORMAT_VERSION) {
     throw new EngineError(
       `The store has format ${format}, and this varve reads formats up to ${FORMAT_VERSION}. Upgrade varve to open it; it was left as it is.`,

@@ -1,15 +1,17 @@
-import { compareBytes, toByteString } from '../core/bytes.ts'
+import { bytesEqual, compareBytes, toByteString } from '../core/bytes.ts'
 import { DataIntegrityError, InvalidArgumentError } from '../core/errors.ts'
-import { counterAt, counterKey, decodeKey, versionKey } from '../core/key.ts'
+import { counterAt, decodeKey, versionKey } from '../core/key.ts'
 import { abortSignal, callback, checkOptions } from '../core/options.ts'
 import { Turns } from '../core/turns.ts'
 import type { Engine, Row, SalvageView, Table } from '../engine/engine.ts'
 import { appendRun, type ChangedKeys, FIRST_LISTED_KEY } from './change-list.ts'
+import { checkMetaRow } from './check-meta.ts'
 import { appendLogEntry } from './commit-log.ts'
-import { FORMAT_KEY, FORMAT_ROW, isCopyMark, readFormat } from './format.ts'
+import { FORMAT_KEY, FORMAT_ROW } from './format.ts'
 import { decodeHead, encodeHead, HEAD_KEY, type Head } from './head.ts'
 import { DEFAULT_LIMITS } from './limits.ts'
 import { LostSpans } from './lost-ranges.ts'
+import { openCounter, openJsonRow, sealCounter, sealMeta } from './meta-row.ts'
 import { OperationIds } from './operation-id.ts'
 import { CHAIN, decodePayload, encodeRecord, parseRecord, TOMBSTONE, TOMBSTONE_PAYLOAD } from './record.ts'
 import { findGaps, type KnownVersion } from './repair-key.ts'
@@ -179,6 +181,7 @@ class Repair {
   /** The epochs that are marked for freeing. */
   #marked: readonly number[] = []
   #head: Head | undefined
+  #isMetaDamaged = false
   #greatestBirth = 0
   #touched: TouchedKeys | undefined
   #records = 0
@@ -210,22 +213,24 @@ class Repair {
   }
 
   async #lookAtMeta(): Promise<void> {
-    try {
-      const format = await this.#view.get('meta', FORMAT_KEY)
-      if (format === undefined) throw new DataIntegrityError('The record of the format is missing.')
-      // A copy that was broken off holds only a part, and its source the whole.
-      if (isCopyMark(format)) readFormat(format)
-      readFormat(format)
-    } catch (error) {
-      if (!(error instanceof DataIntegrityError)) throw error
-      this.#report('meta', error)
+    const format = await this.#view.get('meta', FORMAT_KEY)
+    if (format === undefined) {
+      this.#report('meta', new DataIntegrityError('The record of the format is missing.'))
     }
-    try {
-      const stored = await this.#view.get('meta', HEAD_KEY)
-      if (stored !== undefined) this.#head = decodeHead(stored)
-    } catch (error) {
-      this.#report('meta', error)
+    for await (const row of allRows(this.#view, 'meta')) {
+      try {
+        checkMetaRow(row)
+        if (bytesEqual(row.key, HEAD_KEY)) this.#head = decodeHead(row.value)
+      } catch (error) {
+        // A newer varve wrote it, or it is a copy that was broken off.
+        if (!(error instanceof DataIntegrityError)) throw error
+        this.#report('meta', error)
+        this.#isMetaDamaged = true
+      }
     }
+    this.#isMetaDamaged ||= this.#view.damage.some(
+      ({ isLossOfRows, table }) => isLossOfRows && (table === undefined || table === 'meta'),
+    )
   }
 
   /** Rows that only what leads to them is missing of, by what they are: their checksums know their keys. */
@@ -246,7 +251,7 @@ class Repair {
           if ((snapshots.get(snapshot.version)?.written ?? -1) < written) {
             snapshots.set(snapshot.version, { ...snapshot, written })
           }
-        } else if (isWhole('live', row)) {
+        } else if (isWhole('live', row) && isValue(row)) {
           if (!spans.live.has(row.key)) continue
           keepNewer(this.#strays.live, row, written)
           this.#greatestBirth = Math.max(this.#greatestBirth, parseRecord(row.key, row.value).birth)
@@ -302,17 +307,10 @@ class Repair {
 
   async #lookAtMarks(): Promise<void> {
     const bounds = new Set(this.#sealed)
-    try {
-      this.#marked = await epochsToFree(this.#view)
-    } catch (error) {
-      this.#report('meta', error)
-    }
+    this.#marked = await epochsToFree(this.#view)
     for (const epoch of this.#marked) bounds.add(epoch)
     // Where marks may be missing, every epoch may be such a bound.
-    const isUnknown = this.#view.damage.some(
-      ({ isLossOfRows, table }) => isLossOfRows && (table === undefined || table === 'meta'),
-    )
-    if (isUnknown) for (let epoch = 1; epoch < this.#openEpoch(); epoch++) bounds.add(epoch)
+    if (this.#isMetaDamaged) for (let epoch = 1; epoch < this.#openEpoch(); epoch++) bounds.add(epoch)
     this.#bounds = [...bounds].sort((a, b) => a - b)
   }
 
@@ -406,11 +404,8 @@ class Repair {
     const oldest = this.#sealed[0] ?? this.#openEpoch()
     try {
       const stored = await this.#view.get('meta', FIRST_LISTED_KEY)
-      const isKnown = !this.#view.damage.some(
-        ({ isLossOfRows, table }) => isLossOfRows && (table === undefined || table === 'meta'),
-      )
-      if (stored === undefined) return isKnown ? 0 : oldest
-      return Math.min(counterAt(stored), oldest)
+      if (stored === undefined) return this.#isMetaDamaged ? oldest : 0
+      return Math.min(openCounter(FIRST_LISTED_KEY, stored), oldest)
     } catch {
       return oldest
     }
@@ -579,7 +574,7 @@ class Repair {
       for (const at of this.#marked) markForFreeing(batch, at)
       await bytes.flush(view, batch)
       if (policy !== undefined) batch.put('meta', POLICY_KEY, policy)
-      if (firstListed > 0) batch.put('meta', FIRST_LISTED_KEY, counterKey(firstListed))
+      if (firstListed > 0) batch.put('meta', FIRST_LISTED_KEY, sealCounter(FIRST_LISTED_KEY, firstListed))
       const head: Head = {
         epoch,
         sequence,
@@ -598,10 +593,11 @@ class Repair {
   /** The retention policy as it is stored, if it can be read. */
   async #policy(): Promise<Uint8Array | undefined> {
     const stored = await this.#view.get('meta', POLICY_KEY)
-    if (stored === undefined || stored.byteLength < 2) return undefined
+    if (stored === undefined) return undefined
     try {
-      decodePayload({ codec: stored[0] as number, bytes: stored.subarray(1) })
-      return stored
+      const policy = openJsonRow(POLICY_KEY, stored)
+      decodePayload({ codec: policy[0] as number, bytes: policy.subarray(1) })
+      return sealMeta(POLICY_KEY, policy)
     } catch {
       this.#problems.push({ table: 'meta', message: 'The retention policy cannot be read; set it again.' })
       return undefined
@@ -665,6 +661,16 @@ function isWhole(table: 'live' | 'history', row: Row): boolean {
     // Records in the table meta have no birth.
     const { codec, birth } = parseRecord(row.key, row.value)
     return birth > 0 && codec !== TOMBSTONE && codec !== CHAIN
+  } catch {
+    return false
+  }
+}
+
+/** Whether a row that is whole makes sense as a value. What no tree leads to may be of any table. */
+function isValue({ key, value }: Row): boolean {
+  try {
+    decodePayload(parseRecord(key, value))
+    return true
   } catch {
     return false
   }

@@ -6,6 +6,7 @@ import { abortSignal, callback, checkOptions } from '../core/options.ts'
 import type { Damage, Engine, Row, Table, View } from '../engine/engine.ts'
 import { withView } from '../engine/with-view.ts'
 import { checkChangeRow, lastEpochOf } from './change-list.ts'
+import { checkMetaRow } from './check-meta.ts'
 import { readLogRow } from './commit-log.ts'
 import { snapshotsSeeing } from './damage.ts'
 import { FORMAT_KEY, readFormat } from './format.ts'
@@ -110,22 +111,14 @@ class Walk {
   }
 
   async run(): Promise<void> {
-    let head: Head | undefined
-    try {
-      const format = await this.#view.get('meta', FORMAT_KEY)
-      if (format === undefined) throw new DataIntegrityError('The record of the format is missing.')
-      readFormat(format)
-    } catch (error) {
-      // What a newer varve wrote would look damaged all over.
-      if (!(error instanceof DataIntegrityError)) throw error
-      this.#report('meta', error)
-    }
-    try {
-      head = decodeHead(await this.#view.get('meta', HEAD_KEY))
-      this.checked++
-    } catch (error) {
-      this.#report('meta', error)
-    }
+    const format = await this.#view.get('meta', FORMAT_KEY)
+    if (format === undefined)
+      this.#report('meta', new DataIntegrityError('The record of the format is missing.'))
+    // What a newer varve wrote would look damaged all over: that is thrown.
+    else unlessDamaged(() => readFormat(format))
+    const stored = await this.#view.get('meta', HEAD_KEY)
+    const head = unlessDamaged(() => decodeHead(stored))
+    await this.#each('meta', checkMetaRow)
     await this.#live(head)
     await this.#history(head)
     await this.#log(head)
@@ -258,6 +251,16 @@ class Walk {
       ...affectedKey(table, row),
       ...(versions.length > 0 && { versions }),
     })
+  }
+}
+
+/** `undefined` for what is damaged, which the rows of the table meta are looked through for. */
+function unlessDamaged<T>(read: () => T): T | undefined {
+  try {
+    return read()
+  } catch (error) {
+    if (error instanceof DataIntegrityError) return undefined
+    throw error
   }
 }
 
