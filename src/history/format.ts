@@ -54,7 +54,7 @@ export function readFormat(stored: Uint8Array): number {
   }
   if (format === UNFINISHED_COPY) {
     throw new EngineError(
-      'A store is being copied to here, or the copy was broken off. Call copyStore() again with the same target to go on.',
+      'A store is being copied or repaired to here, or that was broken off. Call copyStore() or repair() again with the same target.',
       { code: 'COPY_UNFINISHED' },
     )
   }
