@@ -10,6 +10,8 @@ export {
   ConflictError,
   DataIntegrityError,
   DeltaError,
+  EncryptionError,
+  type EncryptionErrorCode,
   EngineError,
   ExportError,
   ImportError,
@@ -21,7 +23,11 @@ export {
   UnserializableValueError,
 } from './core/errors.ts'
 export type { Logger } from './core/logger.ts'
+export type { EncryptionKey } from './crypto/encryption-key.ts'
 export type { JsonPatchOperation } from './delta/json-patch.ts'
+export { type EncryptionOptions, encrypted } from './encryption/encrypted.ts'
+export type { EncryptedEngine } from './encryption/is-encrypted.ts'
+export type { RotateOptions } from './encryption/rotate-key.ts'
 export type { Engine } from './engine/engine.ts'
 export { lmdb } from './engine/lmdb.ts'
 export { memory } from './engine/memory.ts'
@@ -58,6 +64,7 @@ export type {
   Difference,
   ExportSnapshotOptions,
   HistoryEntry,
+  ImportSnapshotOptions,
   KeyOf,
   PruneResult,
   Range,

@@ -18,22 +18,22 @@ const LEGEND_HEIGHT = 18
 const COLOURS = ['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#56b4e9', '#e69f00']
 
 /**
- * The diagrams, side by side, as an SVG image.
+ * The diagrams as an SVG image, in rows, each with its legend below.
  *
  * @param {readonly Chart[]} charts
+ * @param {number} [columns] diagrams in a row; all of them where nothing is said
  */
-export function drawCurves(charts) {
-  const lines = charts[0]?.lines ?? []
-  const height = HEIGHT + LEGEND_HEIGHT * lines.length + 8
-  const legend = lines.map(({ name }, i) => {
-    const y = HEIGHT + LEGEND_HEIGHT * (i + 0.5)
-    return `<path d="M${MARGIN.left} ${y}h24" stroke="${colour(i)}" stroke-width="2"/>${text(MARGIN.left + 32, y + 4, name)}`
-  })
+export function drawCurves(charts, columns = charts.length) {
+  const legendLines = Math.max(...charts.map(({ lines }) => lines.length))
+  const rowHeight = HEIGHT + LEGEND_HEIGHT * legendLines + 8
+  const height = rowHeight * Math.ceil(charts.length / columns)
   return [
-    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH * charts.length} ${height}" font-family="sans-serif" font-size="11" fill="none">`,
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH * columns} ${height}" font-family="sans-serif" font-size="11" fill="none">`,
     `<rect width="100%" height="100%" fill="#fff"/>`,
-    ...charts.map((chart, i) => `<g transform="translate(${WIDTH * i} 0)">${drawChart(chart)}</g>`),
-    ...legend,
+    ...charts.map((chart, i) => {
+      const [x, y] = [WIDTH * (i % columns), rowHeight * Math.floor(i / columns)]
+      return `<g transform="translate(${x} ${y})">${drawChart(chart)}</g>`
+    }),
     '</svg>\n',
   ].join('\n')
 }
@@ -60,9 +60,12 @@ function drawChart({ title, x, lines, format }) {
   for (const tick of across.ticks) {
     parts.push(text(across.at(tick), HEIGHT - MARGIN.bottom + 14, tick.toLocaleString('en-US'), 'middle'))
   }
-  for (const [i, line] of lines.entries()) {
-    const path = line.points.map(([a, b]) => `${across.at(a)} ${up.at(b)}`).join('L')
+  for (const [i, { name, points }] of lines.entries()) {
+    const path = points.map(([a, b]) => `${across.at(a)} ${up.at(b)}`).join('L')
     if (path !== '') parts.push(`<path d="M${path}" stroke="${colour(i)}" stroke-width="2"/>`)
+    const y = HEIGHT + LEGEND_HEIGHT * (i + 0.5)
+    parts.push(`<path d="M${MARGIN.left} ${y}h24" stroke="${colour(i)}" stroke-width="2"/>`)
+    parts.push(text(MARGIN.left + 32, y + 4, name))
   }
   return parts.join('\n')
 }

@@ -4,7 +4,7 @@ import { each, withPeers } from '../lib/peers.js'
 
 const CHANGES = 1_000
 /** hyperbee takes long to fill. */
-const MOST_BEE_KEYS = 200_000
+const MOST_BEE_KEYS = 100_000
 
 /** @type {import('../lib/measure.js').Section} */
 export const section = {

@@ -8,7 +8,7 @@ const OFTEN_SHARE = 0.1
 /** So few keys that their chains stay in memory. */
 const RETURNED_TO = 500
 /** hyperbee takes long to fill. */
-const MOST_BEE_KEYS = 200_000
+const MOST_BEE_KEYS = 50_000
 
 /** @type {import('../lib/measure.js').Section} */
 export const section = {

@@ -34,7 +34,8 @@ Versions are written as
 
 const GENERAL_HELP = `${VERSION_HELP}
 
-The store is the folder that --store names, or the variable VARVE_STORE, or ./.varve.
+The store is the folder that --store names, or the variable VARVE_STORE, or ./.varve. The key of an encrypted store
+is in the file that --key-file names, or in the variable VARVE_ENCRYPTION_KEY; VARVE_ENCRYPTION_PASSPHRASE is a passphrase.
 
 Exit codes: 0 done; 1 the answer is no (the key is not there); 2 the command line or a value is wrong; 3 there is no
 store, or it cannot be used; 4 there is no such version; 5 stored data is damaged; 6 a file cannot be read or written;
@@ -55,6 +56,7 @@ export function buildProgram({ output, stderr }: ProgramOutput, runner: Runner):
   program
     .description('A key-value state with snapshots: read it, change it, compare it with its past, go back.')
     .option('--store <place>', 'the folder of the store')
+    .option('--key-file <file>', 'the key of an encrypted store')
     .option('--json', 'write the result as JSON')
     .option('--debug', 'show where an error comes from')
     .version(packageVersion(), '--version', 'write the version of varve')
@@ -97,9 +99,13 @@ export function buildProgram({ output, stderr }: ProgramOutput, runner: Runner):
     declare(
       'init',
       'make a store',
-      ['varve init', 'varve init --keep-last 100 --keep-daily 30'],
+      [
+        'varve init',
+        'varve init --keep-last 100 --keep-daily 30',
+        'varve init --key-file ~/varve.key --encrypt-keys',
+      ],
       commands => commands.init,
-    ),
+    ).option('--encrypt-keys', 'with a key: encrypt the keys of the state too, and not only the values'),
   )
 
   declare(
@@ -243,6 +249,7 @@ export function buildProgram({ output, stderr }: ProgramOutput, runner: Runner):
   )
     .option('--snapshot <version>', 'this snapshot, with its time, tags and description')
     .option('--base <version>', 'only what differs from this snapshot')
+    .option('--encrypt', 'encrypt the snapshot file with the key of the store')
     .option('--tagged', 'write values that JSON does not have as {"$type": "Date", …}')
 
   declare(
@@ -306,9 +313,19 @@ export function buildProgram({ output, stderr }: ProgramOutput, runner: Runner):
   declare(
     'copy <from> <to>',
     'copy all snapshots and the current state of a store to a new one',
-    ['varve copy ./.varve /backup/store'],
+    ['varve copy ./.varve /backup/store', 'varve copy ./.varve ./encrypted --to-key-file ~/varve.key'],
     commands => commands.copy,
+  ).option(
+    '--to-key-file <file>',
+    'encrypt the copy with this key; by default, with that of the store, if it has one',
   )
+
+  declare(
+    'rotate-key <file>',
+    'replace the key of an encrypted store by the one in a file',
+    ['varve rotate-key new.key', 'varve rotate-key new.key --key-file old.key --reencrypt'],
+    commands => commands.rotateKey,
+  ).option('--reencrypt', 'replace the keys of the records too, and encrypt all of them anew')
 
   declare(
     'bench',

@@ -23,6 +23,7 @@ interface GlobalOptions {
   readonly store?: string
   readonly json?: boolean
   readonly debug?: boolean
+  readonly keyFile?: string
 }
 
 /**
@@ -43,7 +44,7 @@ export async function run(args: readonly string[], host: Host): Promise<ExitCode
     const place = storePlace(options.store, host.env)
     // The library is loaded with the commands: help and mistakes on the command line do not wait for it.
     const { Session } = await import('./commands/index.ts')
-    const outcome = await action(new Session({ host, output, json, signal, place }))
+    const outcome = await action(new Session({ host, output, json, signal, place, keyFile: options.keyFile }))
     if (typeof outcome === 'number') code = outcome
   })
   try {

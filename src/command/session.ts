@@ -1,9 +1,12 @@
 import type { Readable } from 'node:stream'
+import type { EncryptionKey } from '../crypto/encryption-key.ts'
+import { encrypted } from '../encryption/encrypted.ts'
 import type { Engine } from '../engine/engine.ts'
 import { lmdb } from '../engine/lmdb.ts'
 import { createPersistence } from '../persistence/create-persistence.ts'
 import type { Persistence } from '../persistence/persistence.ts'
 import type { RetentionPolicy } from '../snapshot/retention.ts'
+import { givenKey } from './encryption-key.ts'
 import type { Output, OutputStream } from './output.ts'
 import { type Progress, progressBar } from './progress-bar.ts'
 import { storeOptions } from './store-place.ts'
@@ -26,6 +29,10 @@ export interface OpenOptions {
   readonly create?: boolean
   /** The policy to keep in the store. */
   readonly retention?: RetentionPolicy | undefined
+  /** Encrypt the keys of a new store as well. */
+  readonly encryptKeys?: boolean | undefined
+  /** The key of the store, where it is not that of the session. */
+  readonly encryptionKey?: EncryptionKey | undefined
 }
 
 /** One run of a command: where it reads and writes, and its store. */
@@ -38,13 +45,21 @@ export class Session {
   readonly signal: AbortSignal
   /** Where the store is: a folder, or a URL. */
   readonly place: string
+  /** A file that holds the key of the store. */
+  readonly keyFile: string | undefined
 
-  constructor(parts: Pick<Session, 'host' | 'output' | 'json' | 'signal' | 'place'>) {
+  constructor(parts: Pick<Session, 'host' | 'output' | 'json' | 'signal' | 'place' | 'keyFile'>) {
     this.host = parts.host
     this.output = parts.output
     this.json = parts.json
     this.signal = parts.signal
     this.place = parts.place
+    this.keyFile = parts.keyFile
+  }
+
+  /** The key that the command was given, if any. */
+  encryptionKey(): Promise<EncryptionKey | undefined> {
+    return givenKey(this.host, this.keyFile)
   }
 
   /** Opens the store for as long as `use` runs. */
@@ -54,8 +69,11 @@ export class Session {
     place: string = this.place,
   ): Promise<T> {
     const where = await storeOptions(place, this.host.cwd, options.create === true)
+    const encryptionKey = options.encryptionKey ?? (await this.encryptionKey())
     const store = await createPersistence({
       ...where,
+      ...(encryptionKey !== undefined && { encryptionKey }),
+      ...(options.encryptKeys !== undefined && { encryptKeys: options.encryptKeys }),
       ...(options.retention !== undefined && { retention: options.retention }),
     })
     try {
@@ -66,9 +84,11 @@ export class Session {
   }
 
   /** The engine of the store at a place, for what does not open it as a whole. */
-  async engineAt(place: string, options: Pick<OpenOptions, 'create'> = {}): Promise<Engine> {
-    const { engine, basePath } = await storeOptions(place, this.host.cwd, options.create === true)
-    return engine ?? lmdb(basePath as string)
+  async engineAt(folder: string, options: Pick<OpenOptions, 'create'> = {}): Promise<Engine> {
+    const { engine, basePath } = await storeOptions(folder, this.host.cwd, options.create === true)
+    const place = engine ?? lmdb(basePath as string)
+    const key = await this.encryptionKey()
+    return key === undefined ? place : encrypted(place, { key })
   }
 
   /** A bar on standard error for long work, for as long as `work` runs. */

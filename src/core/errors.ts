@@ -146,6 +146,27 @@ export class EngineError extends PersistenceError {
   }
 }
 
+/**
+ * An encrypted store or file cannot be read with the key that was given, or without one. Nothing was changed.
+ *
+ * Its code says why: `ENCRYPTION_KEY_MISSING`, `ENCRYPTION_KEY_WRONG`, `ENCRYPTION_KEY_OUTDATED` (another process has
+ * replaced the keys since this one opened the store), or `ENCRYPTION_NOT_ENCRYPTED` and `ENCRYPTION_OTHER_MODE`, where
+ * the store is not encrypted as the options say.
+ */
+export class EncryptionError extends PersistenceError {
+  constructor(message: string, options: PersistenceErrorOptions & { readonly code: EncryptionErrorCode }) {
+    super(options.code, message, options)
+  }
+}
+
+/** The codes of {@link EncryptionError}. */
+export type EncryptionErrorCode =
+  | 'ENCRYPTION_KEY_MISSING'
+  | 'ENCRYPTION_KEY_WRONG'
+  | 'ENCRYPTION_KEY_OUTDATED'
+  | 'ENCRYPTION_NOT_ENCRYPTED'
+  | 'ENCRYPTION_OTHER_MODE'
+
 /** The store was closed before, or while, the call ran. */
 export class StoreClosedError extends PersistenceError {
   constructor(message = 'The store is closed; open it again with createPersistence() before using it.') {

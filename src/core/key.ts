@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer'
 import { asBuffer } from './bytes.ts'
 import { DataIntegrityError, InvalidKeyError } from './errors.ts'
 
@@ -44,6 +45,25 @@ function tooLong(key: string): InvalidKeyError {
 export function decodeKey(bytes: Uint8Array): string {
   return asBuffer(bytes).toString('utf8')
 }
+
+/** A key as it is stored, for messages and logs: its text, or hexadecimal where it is encrypted. */
+export function keyText(stored: Uint8Array): string {
+  const bytes = asBuffer(stored)
+  return isUtf8(bytes) ? decodeKey(bytes) : bytes.toString('hex')
+}
+
+/** How the keys of a state are stored. */
+export interface KeyCodec {
+  /** Whether stored keys order as the keys do. */
+  readonly ordered: boolean
+  /** @throws {InvalidKeyError} as {@link encodeKey} does. */
+  encode(key: unknown): Uint8Array
+  /** The inverse. @throws {DataIntegrityError} if no key is stored so. */
+  decode(stored: Uint8Array): string
+}
+
+/** Keys as they are. */
+export const PLAIN_KEYS: KeyCodec = { ordered: true, encode: encodeKey, decode: decodeKey }
 
 /** A counter as a key of its own: six bytes, big-endian. */
 export function counterKey(counter: number): Uint8Array {

@@ -1,3 +1,4 @@
+import type { KeyCodec } from '../core/key.ts'
 import type { MaybePromise } from '../core/maybe-promise.ts'
 
 /**
@@ -184,6 +185,11 @@ export interface Engine {
   readonly name: string
   /** Whether calls are round trips to a server: then varve asks for many things at the same time. */
   readonly remote?: boolean
+  /**
+   * How varve is to write the keys of the state, where not as they are. It may be asked once the engine is open, and is the
+   * same for the life of the store. Ranges of keys are slower where stored keys are not ordered as the keys are.
+   */
+  readonly keyCodec?: KeyCodec
   /** Opens, and creates where absent. Each `open` is matched by a `close`; only the last `close` releases. */
   open(): Promise<void>
   /** One lookup in the newest commit: `read().get(…)` without the view. */

@@ -13,7 +13,7 @@ import {
   type ScanRange,
   type View,
 } from '../engine/engine.ts'
-import { type LogEntry, readLog } from './commit-log.ts'
+import { type LogEntry, type Rekey, readLog } from './commit-log.ts'
 import { decodeHead, HEAD_KEY } from './head.ts'
 import type { HistoryLimits } from './limits.ts'
 import { openCounter, sealCounter } from './meta-row.ts'
@@ -215,6 +215,9 @@ const MAX_LIST_BYTES = 2 ** 28
 
 /** The last epoch whose list a row may hold. */
 export function lastEpochOf(row: Row): number {
+  if (row.value.byteLength === 0) {
+    throw new DataIntegrityError(`A change list of epoch ${counterAt(row.key)} is damaged: it is empty.`)
+  }
   return row.value[0] === PACKED ? new VarintReader(row.value, 1).next() : counterAt(row.key)
 }
 
@@ -245,6 +248,23 @@ interface PackedList {
   readonly epoch: number
   readonly keys: readonly string[]
   readonly bytes: number
+}
+
+/**
+ * The same row with other names for its keys, which then have another order. `run` is one that the epoch does not have yet:
+ * each chunk of a run becomes a run of its own.
+ */
+export function rekeyChangeRow(row: Row, run: number, rekey: Rekey): Row {
+  const lists: { readonly epoch: number; readonly keys: string[]; readonly bytes: number }[] = []
+  readChangeRow(row, {
+    list: (epoch, _count, bytes) => lists.push({ epoch, keys: [], bytes }) > 0,
+    key: (_epoch, key) => lists.at(-1)?.keys.push(toByteString(rekey(fromByteString(key)))),
+  })
+  for (const { keys } of lists) keys.sort()
+  if (row.value[0] === PACKED) return encodePacked(lists)
+  const { epoch, keys, bytes } = lists[0] as PackedList
+  const changes = new Map(keys.map((key, i) => [key, i === 0 ? bytes : 0]))
+  return encodeRun(epoch, run, changes, keys.length).next().value as Row
 }
 
 /** @throws {DataIntegrityError} if the row is not whole. */

@@ -1,7 +1,6 @@
 import { toByteString } from '../core/bytes.ts'
 import { DataIntegrityError } from '../core/errors.ts'
 import type { Row } from '../engine/engine.ts'
-import { readFormat } from './format.ts'
 import { decodeHead } from './head.ts'
 import { openCounter, openJsonRow, openMark } from './meta-row.ts'
 import { decodePayload, parseRecord } from './record.ts'
@@ -9,7 +8,9 @@ import { decodePayload, parseRecord } from './record.ts'
 /** How the rows of the table meta are checked, by their names. */
 const ROWS: Readonly<Record<string, (row: Row) => unknown>> = {
   head: ({ value }) => decodeHead(value),
-  format: ({ value }) => readFormat(value),
+  // Whoever reads a store has checked its format, and that it is not encrypted with another key, before all else.
+  format: () => undefined,
+  encryption: () => undefined,
   pending: ({ key, value }) => decodePayload(parseRecord(key, value)),
   'last-bulk': ({ key, value }) => decodePayload(parseRecord(key, value)),
   packed: ({ key, value }) => openCounter(key, value),

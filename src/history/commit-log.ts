@@ -40,6 +40,9 @@ export interface LogEntry {
   readonly changes: readonly LoggedChange[]
 }
 
+/** How a stored key is stored elsewhere. */
+export type Rekey = (key: Uint8Array) => Uint8Array
+
 /** Who made a commit: the writer and the range of its operation numbers. */
 export interface CommitAuthor {
   readonly writer: string
@@ -131,6 +134,13 @@ function decodePart({ key: rowKey, value: bytes }: Row): LogEntry {
 function isChecked(rowKey: Uint8Array, bytes: Buffer, end: number): boolean {
   const [content, checksum] = [bytes.subarray(0, end), bytes.readUInt32LE(end)]
   return checksum === crc32(content, crc32(rowKey as Buffer, TABLE_CHECKSUM)) || checksum === crc32(content)
+}
+
+/** The same row with other names for its keys. */
+export function rekeyLogRow({ key, value }: Row, rekey: Rekey): Row {
+  const { epoch, changes, ...author } = decodePart({ key, value })
+  const renamed = changes.map(change => ({ ...change, key: rekey(change.key) }))
+  return { key, value: encodePart(key, epoch, author, renamed, 0, renamed.length) }
 }
 
 /** The part of an entry that is in a row. @throws {DataIntegrityError} if it is not whole. */

@@ -1,4 +1,4 @@
-import { counterKey } from '../core/key.ts'
+import { counterKey, type KeyCodec, PLAIN_KEYS } from '../core/key.ts'
 import { type Logger, SILENT_LOGGER } from '../core/logger.ts'
 import { type MaybePromise, whenReady } from '../core/maybe-promise.ts'
 import { Turns } from '../core/turns.ts'
@@ -108,6 +108,8 @@ function isSameState(a: Head, b: Head): boolean {
  */
 export class History {
   readonly engine: Engine
+  /** How the keys of the state are stored. Everything here and below knows them as they are stored. */
+  readonly keys: KeyCodec
   /** @internal */
   readonly limits: HistoryLimits
   readonly #committer: Committer
@@ -121,6 +123,7 @@ export class History {
 
   private constructor(engine: Engine, options: HistoryOptions) {
     this.engine = engine
+    this.keys = engine.keyCodec ?? PLAIN_KEYS
     this.limits = { ...DEFAULT_LIMITS, ...options.limits }
     this.#committer = new Committer({
       engine,

@@ -1,7 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { fromByteString, toByteString } from '../core/bytes.ts'
 import { DataIntegrityError, StoreClosedError } from '../core/errors.ts'
-import { counterTupleKey, decodeKey } from '../core/key.ts'
+import { counterTupleKey, keyText } from '../core/key.ts'
 import type { Logger } from '../core/logger.ts'
 import type { Engine, View } from '../engine/engine.ts'
 import {
@@ -228,7 +228,7 @@ export class Maintenance {
             } catch (err) {
               // What is damaged stays, and keeps nothing else from being freed.
               if (!(err instanceof DataIntegrityError)) throw err
-              this.#logger.warn({ err, key: decodeKey(key) }, 'varve: a damaged key is not freed')
+              this.#logger.warn({ err, key: keyText(key) }, 'varve: a damaged key is not freed')
             }
           }
           for (let at = 0; at < keys.length; at += FREED_TOGETHER) {

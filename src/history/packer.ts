@@ -1,7 +1,7 @@
 import { bytesEqual, fromByteString } from '../core/bytes.ts'
 import { publishPack } from '../core/diagnostics.ts'
 import { DataIntegrityError } from '../core/errors.ts'
-import { decodeKey, lastVersionKey, splitVersionKey, VERSION_SUFFIX_BYTES, versionKey } from '../core/key.ts'
+import { keyText, lastVersionKey, splitVersionKey, VERSION_SUFFIX_BYTES, versionKey } from '../core/key.ts'
 import type { Logger } from '../core/logger.ts'
 import { Turns } from '../core/turns.ts'
 import {
@@ -224,7 +224,7 @@ export class Packer {
       return await work()
     } catch (err) {
       if (!(err instanceof DataIntegrityError)) throw err
-      this.#logger.warn({ err, key: decodeKey(key) }, 'varve: a damaged key is not packed')
+      this.#logger.warn({ err, key: keyText(key) }, 'varve: a damaged key is not packed')
       return undefined
     }
   }

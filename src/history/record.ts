@@ -2,7 +2,7 @@ import { deflateRawSync, inflateRawSync } from 'node:zlib'
 import { asBuffer, EMPTY_BYTES } from '../core/bytes.ts'
 import { CHECKED, checksum, checksumOfRange } from '../core/crc32.ts'
 import { DataIntegrityError } from '../core/errors.ts'
-import { decodeKey } from '../core/key.ts'
+import { keyText } from '../core/key.ts'
 import { decodeValue, type EncodedValue, encodedEqual, JSON_CODEC } from '../core/value-codec.ts'
 import { VarintReader, varintLength, writeVarint } from '../core/varint.ts'
 
@@ -140,7 +140,7 @@ export function parseRecord(key: Uint8Array, record: Uint8Array): ParsedRecord {
     return { codec: record[0] as number, birth, bytes: record.subarray(reader.offset, end) }
   }
   throw new DataIntegrityError(
-    `The record of key ${JSON.stringify(decodeKey(key))} does not match its checksum: the stored data is damaged. Run verify() to see how far the damage goes.`,
+    `The record of key ${JSON.stringify(keyText(key))} does not match its checksum: the stored data is damaged. Run verify() to see how far the damage goes.`,
   )
 }
 

@@ -7,7 +7,7 @@ import type { Engine, Row, SalvageView, Table } from '../engine/engine.ts'
 import { appendRun, type ChangedKeys, FIRST_LISTED_KEY } from './change-list.ts'
 import { checkMetaRow } from './check-meta.ts'
 import { appendLogEntry } from './commit-log.ts'
-import { FORMAT_KEY, FORMAT_ROW } from './format.ts'
+import { FORMAT_KEY, FORMAT_ROW, readFormat } from './format.ts'
 import { decodeHead, encodeHead, HEAD_KEY, type Head } from './head.ts'
 import { DEFAULT_LIMITS } from './limits.ts'
 import { LostSpans } from './lost-ranges.ts'
@@ -103,7 +103,7 @@ export async function repair(from: Engine, to: Engine, options: RepairOptions = 
   if (from.salvage !== undefined) {
     const view = await from.salvage({ signal: checked.signal })
     try {
-      return await repairInto(view, to, checked)
+      return await repairInto(from, view, to, checked)
     } finally {
       view.close()
     }
@@ -112,7 +112,7 @@ export async function repair(from: Engine, to: Engine, options: RepairOptions = 
   try {
     const view = from.read()
     try {
-      return await repairInto(Object.assign(view, NO_DAMAGE), to, checked)
+      return await repairInto(from, Object.assign(view, NO_DAMAGE), to, checked)
     } finally {
       view.close()
     }
@@ -127,17 +127,32 @@ const NO_DAMAGE: Pick<SalvageView, 'damage' | 'strays' | 'mayStraysBeOutdated'> 
   mayStraysBeOutdated: false,
 }
 
-async function repairInto(view: SalvageView, to: Engine, options: RepairOptions): Promise<RepairSummary> {
+async function repairInto(
+  from: Engine,
+  view: SalvageView,
+  to: Engine,
+  options: RepairOptions,
+): Promise<RepairSummary> {
+  refuseEncryptedKeys(from)
   const work = new Repair(view, options)
   await work.look()
   await to.open()
   try {
+    refuseEncryptedKeys(to)
     const writer = new StoreWriter(to)
     await writer.begin()
     return await work.write(writer)
   } finally {
     await to.close()
   }
+}
+
+/** Rows are taken over with the keys under which they are stored, which mean something to their own store only. */
+function refuseEncryptedKeys(engine: Engine): void {
+  if (engine.keyCodec === undefined || engine.keyCodec.ordered) return
+  throw new InvalidArgumentError(
+    'A store whose keys are encrypted cannot be repaired, nor be what a repair makes. Take it from a backup; verify() says what is damaged, and what is whole can be read as before.',
+  )
 }
 
 /** Rows that no tree leads to, of one table: the newest of each key. */
@@ -213,16 +228,20 @@ class Repair {
   }
 
   async #lookAtMeta(): Promise<void> {
-    const format = await this.#view.get('meta', FORMAT_KEY)
-    if (format === undefined) {
-      this.#report('meta', new DataIntegrityError('The record of the format is missing.'))
+    try {
+      const format = await this.#view.get('meta', FORMAT_KEY)
+      if (format === undefined) throw new DataIntegrityError('The record of the format is missing.')
+      await readFormat(format, this.#view)
+    } catch (error) {
+      // A newer varve wrote it, it is a copy that was broken off, or it is encrypted and no key was given.
+      if (!(error instanceof DataIntegrityError)) throw error
+      this.#report('meta', error)
     }
     for await (const row of allRows(this.#view, 'meta')) {
       try {
         checkMetaRow(row)
         if (bytesEqual(row.key, HEAD_KEY)) this.#head = decodeHead(row.value)
       } catch (error) {
-        // A newer varve wrote it, or it is a copy that was broken off.
         if (!(error instanceof DataIntegrityError)) throw error
         this.#report('meta', error)
         this.#isMetaDamaged = true

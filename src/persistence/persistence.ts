@@ -1,10 +1,13 @@
 import type { ByteMeter } from '../core/byte-meter.ts'
-import { StoreClosedError, UnserializableValueError } from '../core/errors.ts'
+import { EncryptionError, StoreClosedError, UnserializableValueError } from '../core/errors.ts'
 import { decodeKey, encodeKey } from '../core/key.ts'
 import type { Logger } from '../core/logger.ts'
 import { isPromiseLike, type MaybePromise } from '../core/maybe-promise.ts'
 import { abortSignal, callback, checkOptions, invalidOption } from '../core/options.ts'
 import { type EncodedValue, encodeValue } from '../core/value-codec.ts'
+import type { EncryptionKey } from '../crypto/encryption-key.ts'
+import { isEncrypted } from '../encryption/is-encrypted.ts'
+import type { RotateOptions } from '../encryption/rotate-key.ts'
 import type { EngineStats } from '../engine/engine.ts'
 import type { CompactOptions, CompactSummary, History } from '../history/history.ts'
 import type { PackTotals } from '../history/packer.ts'
@@ -12,6 +15,7 @@ import { decodePayload, type Payload, payloadsEqual, toPayload } from '../histor
 import { checkVerifyOptions, type Verification, type VerifyOptions } from '../history/verify.ts'
 import type { Difference, SnapshotComparison } from '../snapshot/compare.ts'
 import type { ExportSnapshotOptions } from '../snapshot/export-snapshot.ts'
+import type { ImportSnapshotOptions } from '../snapshot/import-snapshot.ts'
 import type { Range } from '../snapshot/key-range.ts'
 import type { SnapshotInfo } from '../snapshot/metadata.ts'
 import type { RetentionPolicy } from '../snapshot/retention.ts'
@@ -198,7 +202,7 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
   set<K extends KeyOf<S>>(key: K, value: S[K]): Promise<void> {
     if (this.#closing !== undefined) return Promise.reject(new StoreClosedError())
     return this.#recorder.measureEffect('set', (meter, settled) => {
-      this.#history.put(encodeKey(key), this.#encode(value, meter), settled)
+      this.#history.put(this.#history.keys.encode(key), this.#encode(value, meter), settled)
     })
   }
 
@@ -213,7 +217,7 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
       let bytes = 0
       for (const pair of pairs) {
         if (!Array.isArray(pair)) throw invalidOption('entries', 'made of [key, value] pairs', pair)
-        const key = encodeKey(pair[0])
+        const key = this.#history.keys.encode(pair[0])
         const payload = toPayload(encodeUnder(pair[0] as string, pair[1]), this.#parts.compression)
         bytes += payload.bytes.byteLength
         targets.set(pair[0] as string, { key, payload })
@@ -247,7 +251,7 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
     change: (value: S[K] | undefined) => S[K] | PromiseLike<S[K]>,
   ): Promise<S[K]> {
     return this.#run('update', async meter => {
-      const bytes = encodeKey(key)
+      const bytes = this.#history.keys.encode(key)
       if (typeof change !== 'function') throw invalidOption('change', 'a function', change)
       const { value: outcome } = await this.#history.mutate({
         keys: [bytes],
@@ -291,7 +295,7 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
   /** Removes a key. @returns whether it existed. @throws {InvalidKeyError} */
   delete(key: KeyOf<S>): Promise<boolean> {
     return this.#run('delete', async () => {
-      const bytes = encodeKey(key)
+      const bytes = this.#history.keys.encode(key)
       const { value } = await this.#history.mutate({ keys: [bytes], apply: draft => draft.delete(bytes) })
       return value
     })
@@ -488,7 +492,7 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
    * @throws {ImportError} if the file is missing or damaged, or is a difference whose base is not here; the store is
    * then as it was.
    */
-  importSnapshot(path: string, options?: TransferOptions): Promise<VersionId> {
+  importSnapshot(path: string, options?: ImportSnapshotOptions): Promise<VersionId> {
     return this.#run('importSnapshot', () => this.#snapshots.importSnapshot(path, options))
   }
 
@@ -519,6 +523,26 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
         checkOptions<CompactOptions>(options, { signal: abortSignal, onProgress: callback }, 'compact()'),
       ),
     )
+  }
+
+  /**
+   * Replaces the key of an encrypted store. From then on it opens with the new key only; whoever has it open goes on.
+   *
+   * That rewrites one row: the records themselves are encrypted with keys that are kept in the store, wrapped. Where somebody
+   * may have had the old key and the store, `{ reencrypt: true }` replaces those as well and encrypts all records anew.
+   *
+   * @throws {InvalidArgumentError} if it is not a key.
+   * @throws {EncryptionError} with code `ENCRYPTION_NOT_ENCRYPTED` if the store is not encrypted.
+   */
+  rotateEncryptionKey(newKey: EncryptionKey, options?: RotateOptions): Promise<void> {
+    return this.#run('rotateEncryptionKey', async () => {
+      const { engine } = this.#history
+      if (isEncrypted(engine)) return engine.rotateKey(newKey, options)
+      throw new EncryptionError(
+        'The store is not encrypted, so that there is no key to replace. copyStore() copies it to an encrypted one.',
+        { code: 'ENCRYPTION_NOT_ENCRYPTED' },
+      )
+    })
   }
 
   /** Counts, bytes and latencies. */

@@ -3,7 +3,6 @@ import { crc32 } from 'node:zlib'
 import type { Cache } from '../cache/cache.ts'
 import { MemoryCache } from '../cache/memory-cache.ts'
 import { TieredCache } from '../cache/tiered-cache.ts'
-import { decodeKey } from '../core/key.ts'
 import type { Logger } from '../core/logger.ts'
 import { isPromiseLike, type MaybePromise } from '../core/maybe-promise.ts'
 import type { View } from '../engine/engine.ts'
@@ -11,6 +10,7 @@ import { type LogEntry, readLog } from '../history/commit-log.ts'
 import type { Head } from '../history/head.ts'
 import type { History } from '../history/history.ts'
 import { decodePayload, type Payload } from '../history/record.ts'
+import type { CacheSeal } from './cache-seal.ts'
 import type { CachedReads, CacheMetrics, CacheMode } from './cached-reads.ts'
 import { type CachedRecord, decodeCachedRecord, encodeCachedRecord } from './cached-record.ts'
 import { KnownChanges } from './known-changes.ts'
@@ -24,6 +24,8 @@ export interface ReadCacheOptions {
   readonly kind: string
   readonly mode: CacheMode
   readonly logger: Logger
+  /** Of an encrypted store. */
+  readonly seal?: CacheSeal | undefined
   /** Tests set them low. */
   readonly limits?: Partial<ReadCacheLimits>
 }
@@ -68,6 +70,8 @@ export class ReadCache implements CachedReads {
   readonly #cache: Cache
   /** Where the journal is, if the cache may outlive the process. */
   readonly #journal: Cache | undefined
+  /** Encrypts the entries of a cache that may outlive the process. */
+  readonly #seal: CacheSeal | undefined
   readonly #kind: string
   readonly #mode: CacheMode
   readonly #logger: Logger
@@ -95,11 +99,12 @@ export class ReadCache implements CachedReads {
   readonly #unsubscribe: (() => void)[] = []
   #failure: string | undefined
 
-  private constructor({ history, cache, kind, mode, logger, limits }: ReadCacheOptions) {
+  private constructor({ history, cache, kind, mode, logger, seal, limits }: ReadCacheOptions) {
     this.#history = history
     this.#cache = cache
     this.#journal =
       cache instanceof TieredCache ? cache.disk : cache instanceof MemoryCache ? undefined : cache
+    this.#seal = this.#journal === undefined ? undefined : seal
     this.#kind = kind
     this.#mode = mode
     this.#logger = logger
@@ -222,16 +227,18 @@ export class ReadCache implements CachedReads {
   // ---- entries
 
   #find(key: string): MaybePromise<CachedRecord | undefined> {
+    const seal = this.#seal
+    const name = seal?.name(key) ?? key
     let found: MaybePromise<unknown>
     try {
-      found = this.#cache.get(key)
+      found = this.#cache.get(name)
     } catch (error) {
       this.#failed(error)
       return undefined
     }
-    return isPromiseLike(found)
-      ? this.#guard(() => found).then(decodeCachedRecord)
-      : decodeCachedRecord(found)
+    const decode = (value: unknown): CachedRecord | undefined =>
+      decodeCachedRecord(seal === undefined ? value : seal.open(name, value))
+    return isPromiseLike(found) ? this.#guard(() => found).then(decode) : decode(found)
   }
 
   /** Whether an entry is what its key holds as far as the log is known. */
@@ -265,7 +272,10 @@ export class ReadCache implements CachedReads {
   /** Keeps what a key holds as far as the log is known. */
   #put(key: string, payload: Payload | undefined): void {
     const entry = { lineage: this.#lineage, sequence: this.#known.end, mark: this.#mark ?? 0, payload }
-    void this.#guard(() => this.#cache.set(key, encodeCachedRecord(entry)))
+    const seal = this.#seal
+    const name = seal?.name(key) ?? key
+    const value = encodeCachedRecord(entry)
+    void this.#guard(() => this.#cache.set(name, seal?.seal(name, value) ?? value))
   }
 
   // ---- looks
@@ -367,7 +377,7 @@ export class ReadCache implements CachedReads {
       for (const entry of entries) {
         last = entry
         if (entry.sequence > end) {
-          for (const { key } of entry.changes) known.add(decodeKey(key), entry.sequence)
+          for (const { key } of entry.changes) known.add(this.#history.keys.decode(key), entry.sequence)
         } else if (entry.sequence === end && mark !== undefined && mark !== markOf(entry)) {
           return this.#beginLineage(view, head)
         }
@@ -396,7 +406,10 @@ export class ReadCache implements CachedReads {
   // ---- the journal
 
   async #continueJournal(): Promise<void> {
-    const saved = decodeJournal(await this.#guard(() => this.#journal?.get(JOURNAL_KEY)))
+    const stored = await this.#guard(() => this.#journal?.get(JOURNAL_KEY))
+    const saved = decodeJournal(
+      this.#seal === undefined ? stored : this.#seal.open(JOURNAL_KEY, stored)?.toString(),
+    )
     await this.#history.view(async (view, head) => {
       if (saved === undefined || (await markAt(view, saved.end)) !== saved.mark) {
         await this.#beginLineage(view, head)
@@ -419,7 +432,9 @@ export class ReadCache implements CachedReads {
     const lineages = [...this.#earlier, [this.#lineage, known.end] as const]
     this.#journalAt = known.end
     const journal = encodeJournal({ ...known, lineages, mark: this.#mark })
-    await this.#guard(() => this.#journal?.set(JOURNAL_KEY, journal))
+    await this.#guard(() =>
+      this.#journal?.set(JOURNAL_KEY, this.#seal?.seal(JOURNAL_KEY, Buffer.from(journal)) ?? journal),
+    )
   }
 
   /** The journal had to make room: without it nothing counts after a restart. */

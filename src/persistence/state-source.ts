@@ -1,4 +1,3 @@
-import { decodeKey, encodeKey } from '../core/key.ts'
 import { type EncodedValue, encodedEqual } from '../core/value-codec.ts'
 import type { BulkSource } from '../history/bulk-commit.ts'
 import { deleteOthers } from '../history/delete-others.ts'
@@ -27,7 +26,7 @@ export function saveSource(
       let alreadyThere = 0
       for (let at = 0; at < keys.length; at += CHUNK_KEYS) {
         const chunk = keys.slice(at, at + CHUNK_KEYS)
-        const encoded = chunk.map(encodeKey)
+        const encoded = chunk.map(name => history.keys.encode(name))
         const records = await history.view((view, head) => readManyAt(view, encoded, head.epoch))
         for (const [i, record] of records.entries()) {
           const key = chunk[i] as string
@@ -43,11 +42,11 @@ export function saveSource(
       const end = await history.head()
       // If nobody wrote meanwhile and every key of the state was met above, there is none to delete.
       if (end.sequence === start.sequence && end.size === alreadyThere) return
-      await deleteOthers(history, patch, async live => live.map(key => data.has(decodeKey(key))))
+      await deleteOthers(history, patch, async live => live.map(key => data.has(history.keys.decode(key))))
       signal?.throwIfAborted()
     },
     async targets(_view, touched) {
-      return touched.map(key => ({ target: target(decodeKey(key)) }))
+      return touched.map(key => ({ target: target(history.keys.decode(key)) }))
     },
   }
 }

@@ -5,7 +5,6 @@ import {
   InvalidKeyError,
   UnserializableValueError,
 } from '../core/errors.ts'
-import { decodeKey, encodeKey } from '../core/key.ts'
 import { abortSignal, callback, checkOptions, nonEmptyString, oneOf } from '../core/options.ts'
 import { JSON_CODEC } from '../core/value-codec.ts'
 import type { BulkSource } from '../history/bulk-commit.ts'
@@ -91,7 +90,7 @@ export async function exportData(
       signal?.throwIfAborted()
       for (let start = 0; start < page.length; start += BATCH_ENTRIES) {
         yield page.slice(start, start + BATCH_ENTRIES).map(({ key, record }): ExportedEntry => {
-          const name = decodeKey(key)
+          const name = history.keys.decode(key)
           return [name, toText(record, name)]
         })
       }
@@ -103,6 +102,7 @@ export async function exportData(
     format: 'varve',
     formatVersion: 1,
     exportedAt: new Date().toISOString(),
+    encrypted: false,
     ...(types === 'tagged' && TAGGED_METADATA),
   }
   const write = (renewable: boolean): Promise<number> =>
@@ -151,7 +151,7 @@ export function importSource(
       })
       const reader = format.read(chunks, path, signal === undefined ? {} : { signal })
       for await (const batch of reader) {
-        await addBatch(patch, path, batch, entry => {
+        await addBatch(history, patch, path, batch, entry => {
           const value = isTagged(reader.metadata)
             ? fromTypedJson(entry.value, { file: path, line: entry.line })
             : entry.value
@@ -191,12 +191,13 @@ function refuseInfinity({ value }: ImportedEntry, { codec }: Payload): void {
 
 /** Adds entries of a file to a patch. A key that the file gave before is an error of the file. */
 async function addBatch(
+  history: History,
   patch: PatchBuffer,
   file: string,
   batch: readonly ImportedEntry[],
   encode: (entry: ImportedEntry) => Payload,
 ): Promise<void> {
-  const keys = batch.map(entry => located(file, entry, () => encodeKey(entry.key)))
+  const keys = batch.map(entry => located(file, entry, () => history.keys.encode(entry.key)))
   const repeated = await patch.has(keys)
   const lines = new Map<string, number>()
   for (const [i, entry] of batch.entries()) {

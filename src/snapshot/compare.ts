@@ -1,4 +1,3 @@
-import { decodeKey } from '../core/key.ts'
 import { createPatch, type JsonPatchOperation } from '../delta/json-patch.ts'
 import { encodeBody } from '../delta/strategies.ts'
 import type { History, Moment } from '../history/history.ts'
@@ -62,13 +61,13 @@ async function* differingRecords(
   consistent: boolean,
 ): AsyncGenerator<DifferingRecord, void, undefined> {
   const keyRange = toKeyRange(range)
-  const options = { wanted: inRange(keyRange), reverse: keyRange.reverse === true, consistent }
+  const options = { wanted: inRange(keyRange, history.keys), reverse: keyRange.reverse === true, consistent }
   let left = keyRange.limit ?? Number.POSITIVE_INFINITY
   if (left === 0) return
   for await (const chunk of touchedRecords(history, from, to, options)) {
     for (const { key, before, after } of chunk) {
       if (payloadsEqual(before, after)) continue
-      yield { key: decodeKey(key), before, after }
+      yield { key: history.keys.decode(key), before, after }
       if (--left === 0) return
     }
   }

@@ -1,7 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { publishPrune, publishSnapshot } from '../core/diagnostics.ts'
 import { SnapshotNotFoundError } from '../core/errors.ts'
-import { encodeKey } from '../core/key.ts'
 import { abortSignal, boolean, checkOptions, invalidOption } from '../core/options.ts'
 import { encodeValue } from '../core/value-codec.ts'
 import type { Engine, View } from '../engine/engine.ts'
@@ -26,10 +25,10 @@ import {
   requireSnapshot,
   type SnapshotRow,
 } from '../history/snapshot-table.ts'
-import type { ExportSummary, TransferOptions } from '../transfer/transfer-options.ts'
+import type { ExportSummary } from '../transfer/transfer-options.ts'
 import { compare, type Difference, diff, type SnapshotComparison } from './compare.ts'
 import { type ExportSnapshotOptions, exportSnapshot } from './export-snapshot.ts'
-import { importSnapshot } from './import-snapshot.ts'
+import { type ImportSnapshotOptions, importSnapshot } from './import-snapshot.ts'
 import type { Range } from './key-range.ts'
 import {
   decodeMetadata,
@@ -269,7 +268,7 @@ export class SnapshotManager<S = Record<string, unknown>> {
 
   /** The snapshots at which a key changed, newest first, with what it held from there on. */
   async *history<V = unknown>(key: string): AsyncGenerator<HistoryEntry<V>, void, undefined> {
-    const bytes = encodeKey(key)
+    const bytes = this.#history.keys.encode(key)
     const changes = await this.#history.view(async view => {
       const snapshots = await listSnapshotRows(view)
       const versions = await readVersions(view, bytes)
@@ -458,7 +457,7 @@ export class SnapshotManager<S = Record<string, unknown>> {
    * @throws {ImportError} if the file is missing, damaged or of a newer format, or its base is not here; the store is
    * then as it was.
    */
-  async importSnapshot(path: string, options: TransferOptions = {}): Promise<VersionId> {
+  async importSnapshot(path: string, options: ImportSnapshotOptions = {}): Promise<VersionId> {
     return importSnapshot(this.#history, path, options, this.#compression)
   }
 

@@ -1,11 +1,11 @@
 import type { ByteMeter } from '../core/byte-meter.ts'
-import { decodeKey, encodeKey } from '../core/key.ts'
 import { type MaybePromise, whenReady } from '../core/maybe-promise.ts'
 import { invalidOption } from '../core/options.ts'
 import type { History, Moment } from '../history/history.ts'
 import type { KeyedRecord } from '../history/reader.ts'
 import { decodePayload, type Payload } from '../history/record.ts'
-import { type Range, toKeyRange } from './key-range.ts'
+import type { Range } from './key-range.ts'
+import { orderedRecords } from './ordered-records.ts'
 
 /** The keys of a state type, as strings. */
 export type KeyOf<S> = keyof S & string
@@ -85,7 +85,7 @@ export class StateReader<S = Record<string, unknown>> implements ReadableState<S
 
   /** The same, at once where the engine answers at once. It throws what `get` rejects with. */
   read<K extends KeyOf<S>, F>(key: K, fallback?: F, meter?: ByteMeter): MaybePromise<S[K] | F | undefined> {
-    const bytes = encodeKey(key)
+    const bytes = this.#history.keys.encode(key)
     const moment = this.#moment()
     const current = moment === 'head'
     const found: MaybePromise<Payload | undefined> = current
@@ -101,7 +101,7 @@ export class StateReader<S = Record<string, unknown>> implements ReadableState<S
   async getMany<const K extends readonly KeyOf<S>[]>(keys: K, meter?: ByteMeter): Promise<ValuesOf<S, K>> {
     if (!Array.isArray(keys)) throw invalidOption('keys', 'an array of keys', keys)
     const names: readonly string[] = [...keys]
-    const bytes = names.map(encodeKey)
+    const bytes = names.map(name => this.#history.keys.encode(name))
     const moment = this.#moment()
     if (moment === 'head') {
       const payloads = await this.#current.getMany(names, bytes)
@@ -117,7 +117,7 @@ export class StateReader<S = Record<string, unknown>> implements ReadableState<S
   }
 
   async has(key: KeyOf<S>): Promise<boolean> {
-    const bytes = encodeKey(key)
+    const bytes = this.#history.keys.encode(key)
     const moment = this.#moment()
     const found = await (moment === 'head'
       ? this.#current.get(key, bytes)
@@ -126,7 +126,7 @@ export class StateReader<S = Record<string, unknown>> implements ReadableState<S
   }
 
   keys(range?: Range): AsyncIterableIterator<KeyOf<S>> {
-    return this.#iterate(range, ({ key }) => decodeKey(key) as KeyOf<S>)
+    return this.#iterate(range, ({ key }) => this.#history.keys.decode(key) as KeyOf<S>)
   }
 
   values(range?: Range): AsyncIterableIterator<S[KeyOf<S>]> {
@@ -135,13 +135,13 @@ export class StateReader<S = Record<string, unknown>> implements ReadableState<S
 
   entries(range?: Range): AsyncIterableIterator<[KeyOf<S>, S[KeyOf<S>]]> {
     return this.#iterate(range, ({ key, record }) => [
-      decodeKey(key) as KeyOf<S>,
+      this.#history.keys.decode(key) as KeyOf<S>,
       decodePayload(record) as S[KeyOf<S>],
     ])
   }
 
   #iterate<T>(range: Range | undefined, convert: (record: KeyedRecord) => T): AsyncIterableIterator<T> {
-    return flatten(this.#history.records(this.#moment(), toKeyRange(range)), convert)
+    return flatten(orderedRecords(this.#history, this.#moment(), range), convert)
   }
 
   async size(): Promise<number> {
@@ -157,7 +157,7 @@ export class StateReader<S = Record<string, unknown>> implements ReadableState<S
     for await (const page of this.#history.records(this.#moment(), {}, { consistent: true })) {
       for (const { key, record } of page) {
         if (meter !== undefined) meter.bytes += record.bytes.byteLength
-        setOwn(state, decodeKey(key), decodePayload(record))
+        setOwn(state, this.#history.keys.decode(key), decodePayload(record))
       }
     }
     return state as S

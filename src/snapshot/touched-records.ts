@@ -1,4 +1,5 @@
 import { fromByteString } from '../core/bytes.ts'
+import type { KeyCodec } from '../core/key.ts'
 import { Turns } from '../core/turns.ts'
 import type { View } from '../engine/engine.ts'
 import { readChangedKeys } from '../history/change-list.ts'
@@ -6,6 +7,7 @@ import { nameDamage } from '../history/damage.ts'
 import type { History, Moment } from '../history/history.ts'
 import { readManyAtBoth } from '../history/reader.ts'
 import type { ParsedRecord } from '../history/record.ts'
+import { nameOf } from './key-range.ts'
 
 /** A key that was written between two moments, and what each of them sees there: perhaps the same. */
 export interface TouchedRecord {
@@ -16,9 +18,9 @@ export interface TouchedRecord {
 
 /** Which of the touched keys are wanted. */
 export interface TouchedOptions {
-  /** A test of keys, as byte strings. */
+  /** A test of keys, as byte strings of how they are stored. */
   readonly wanted?: (key: string) => boolean
-  /** Descending key order: then all keys are gathered before the first is read. */
+  /** Descending key order: then all keys are gathered before the first is read, as they are where keys are encrypted. */
   readonly reverse?: boolean
   /** One view to the end, so that the head is that of one moment. */
   readonly consistent?: boolean
@@ -137,11 +139,17 @@ interface TouchedKeys {
   readonly recordBytes: number
 }
 
+function byName(stored: readonly string[], keys: KeyCodec): string[] {
+  const named = stored.map(key => ({ key, name: nameOf(fromByteString(key), keys) }))
+  return named.sort((a, b) => (a.name < b.name ? -1 : 1)).map(({ key }) => key)
+}
+
 async function* touchedKeys(
   history: History,
   views: RecentView,
   { wanted = () => true, reverse = false }: TouchedOptions,
 ): AsyncGenerator<TouchedKeys, void, undefined> {
+  const gathers = reverse || !history.keys.ordered
   const gathered: string[] = []
   let recordBytes = 0
   let above = ''
@@ -151,10 +159,12 @@ async function* touchedKeys(
     const page = await readChangedKeys(view, range, history.limits, above)
     const keys = page.keys.filter(wanted)
     recordBytes = page.recordBytes
-    if (reverse) for (const key of keys) gathered.push(key)
+    if (gathers) for (const key of keys) gathered.push(key)
     else yield { keys, recordBytes }
     above = page.keys.at(-1) ?? above
     more = page.more
   }
-  if (reverse) yield { keys: gathered.reverse(), recordBytes }
+  if (!gathers) return
+  const sorted = history.keys.ordered ? gathered : byName(gathered, history.keys)
+  yield { keys: reverse ? sorted.reverse() : sorted, recordBytes }
 }

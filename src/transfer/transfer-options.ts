@@ -21,4 +21,6 @@ export interface ExportSummary {
   readonly entries: number
   /** Size of the file. */
   readonly bytes: number
+  /** Set if the file is encrypted: a snapshot file may be, if that is asked for. */
+  readonly encrypted?: true
 }

@@ -43,9 +43,14 @@ export async function bench(
     if (entries.length === 0) entries = [EXAMPLE]
     measurements.push(...(await measureReads(store, entries, measure)))
   })
+  // Values of an encrypted store are not written elsewhere as they are.
+  const encryptionKey = await session.encryptionKey()
   const folder = await mkdtemp(join(dirname(resolve(host.cwd, place)), '.varve-bench-'))
   try {
-    const scratch = await createPersistence({ basePath: folder })
+    const scratch = await createPersistence({
+      basePath: folder,
+      ...(encryptionKey !== undefined && { encryptionKey }),
+    })
     try {
       measurements.push(...(await measureWrites(scratch, entries, measure)))
     } finally {

@@ -1,4 +1,5 @@
 import { resolve } from 'node:path'
+import { EncryptionError } from '../../core/errors.ts'
 import { humanBytes } from '../human-units.ts'
 import { safeText } from '../safe-text.ts'
 import type { Session } from '../session.ts'
@@ -19,7 +20,12 @@ export async function importFrom(session: Session, [file]: readonly [string]): P
         const summary = await store.importData(path, options)
         await session.result({ file, ...summary }, () => writeSummary(output, summary))
       } else {
-        const version = await store.importSnapshot(path, options)
+        const version = await store.importSnapshot(path, options).catch(async (error: unknown) => {
+          if (!(error instanceof EncryptionError) || error.code !== 'ENCRYPTION_KEY_MISSING') throw error
+          const encryptionKey = await session.encryptionKey()
+          if (encryptionKey === undefined) throw error
+          return store.importSnapshot(path, { ...options, encryptionKey })
+        })
         await session.result({ file, version }, () => output.line(`${safeText(file)} is ${version} here`))
       }
     }),
