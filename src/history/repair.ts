@@ -10,7 +10,7 @@ import { appendLogEntry } from './commit-log.ts'
 import { FORMAT_KEY, FORMAT_ROW, readFormat } from './format.ts'
 import { decodeHead, encodeHead, HEAD_KEY, type Head } from './head.ts'
 import { DEFAULT_LIMITS } from './limits.ts'
-import { LostSpans } from './lost-ranges.ts'
+import { LostSpans } from './lost-spans.ts'
 import { openCounter, openJsonRow, sealCounter, sealMeta } from './meta-row.ts'
 import { OperationIds } from './operation-id.ts'
 import { CHAIN, decodePayload, encodeRecord, parseRecord, TOMBSTONE, TOMBSTONE_PAYLOAD } from './record.ts'
@@ -185,9 +185,11 @@ class Repair {
   readonly #seen = new Set<string>()
   readonly #lostKeys: LostKey[] = []
   #snapshots: readonly SnapshotRow[] = []
-  #lostSnapshots: readonly number[] = []
+  readonly #lostSnapshots = new Set<number>()
   /** The epochs of the snapshots. */
   #sealed: readonly number[] = []
+  /** Their versions, by epoch. */
+  #versions: ReadonlyMap<number, number> = new Map()
   /**
    * The epochs that something may end at which is kept: those of the snapshots, and of those that were dropped and whose
    * versions are not freed yet. What lies between two is a stretch; see `repair-key.ts`.
@@ -292,7 +294,7 @@ class Repair {
         found.set(snapshot.version, snapshot)
       } else if (row.key.byteLength === 6) {
         const version = counterAt(row.key)
-        this.#lostSnapshots = [...this.#lostSnapshots, version]
+        this.#lostSnapshots.add(version)
         this.#problems.push({ table: 'snapshots', message: `The record of snapshot v${version} is damaged.` })
       }
     }
@@ -306,22 +308,22 @@ class Repair {
     }
     this.#snapshots = sorted
     this.#sealed = sorted.map(snapshot => snapshot.epoch)
+    this.#versions = new Map(sorted.map(({ epoch, version }) => [epoch, version]))
     this.#addLostSnapshots(found)
   }
 
   /** Where rows of the list are missing, every version that there was and that is not found may be among them. */
   #addLostSnapshots(found: ReadonlyMap<number, SnapshotRow>): void {
-    const newest = Math.max(0, ...found.keys(), (this.#head?.nextVersion ?? 1) - 1)
-    const missing = new Set<number>(this.#lostSnapshots)
+    let newest = (this.#head?.nextVersion ?? 1) - 1
+    for (const version of found.keys()) newest = Math.max(newest, version)
     for (const { isLossOfRows, table, gte, lt } of this.#view.damage) {
       if (!isLossOfRows || (table !== undefined && table !== 'snapshots')) continue
       const first = gte === undefined || gte.byteLength < 6 ? 1 : counterAt(gte)
       const last = lt === undefined || lt.byteLength < 6 ? newest : counterAt(lt)
       for (let version = first; version <= Math.min(last, newest); version++) {
-        if (!found.has(version)) missing.add(version)
+        if (!found.has(version)) this.#lostSnapshots.add(version)
       }
     }
-    this.#lostSnapshots = [...missing].sort((a, b) => a - b)
   }
 
   async #lookAtMarks(): Promise<void> {
@@ -410,10 +412,13 @@ class Repair {
     }
     this.#addUnseenKeys()
     await writeLists(writer, lists)
-    for (const snapshot of this.#snapshots) {
-      await writer.commit((_view, batch) => putSnapshot(batch, snapshot))
-    }
     await writer.flush()
+    for (let start = 0; start < this.#snapshots.length; start += ROWS_A_COMMIT) {
+      const some = this.#snapshots.slice(start, start + ROWS_A_COMMIT)
+      await writer.commit((_view, batch) => {
+        for (const snapshot of some) putSnapshot(batch, snapshot)
+      })
+    }
     await this.#finish(writer, bytes, firstListed)
     return this.#summary()
   }
@@ -535,8 +540,8 @@ class Repair {
     const touched = this.#touched as TouchedKeys
     const distinct = [...new Set(stretches)].sort((a, b) => a - b)
     const versions = distinct.flatMap(stretch => {
-      const snapshot = this.#snapshots.find(({ epoch }) => epoch === this.#bounds[stretch])
-      return snapshot === undefined ? [] : [`v${snapshot.version}`]
+      const version = this.#versions.get(this.#bounds[stretch] as number)
+      return version === undefined ? [] : [`v${version}`]
     })
     const current = distinct.at(-1) === this.#bounds.length
     if (versions.length === 0 && !current) return
@@ -633,7 +638,7 @@ class Repair {
       lost: {
         keys: this.#lostKeys,
         ...(size !== undefined && { unnamedKeys: Math.max(0, size - this.#keys - lostNow) }),
-        snapshots: this.#lostSnapshots.map(version => `v${version}`),
+        snapshots: [...this.#lostSnapshots].sort((a, b) => a - b).map(version => `v${version}`),
         newestCommits:
           this.#view.damage.some(({ isOutdated }) => isOutdated === true) ||
           (this.#view.mayStraysBeOutdated && this.#strays.live.size > 0),
@@ -651,16 +656,16 @@ const POLICY_KEY = Buffer.from('retention')
 async function writeLists(writer: StoreWriter, lists: Map<number, ChangedKeys>): Promise<void> {
   const all = [...lists].sort(([a], [b]) => a - b)
   lists.clear()
-  for (let start = 0; start < all.length; start += LISTS_A_COMMIT) {
+  for (let start = 0; start < all.length; start += ROWS_A_COMMIT) {
     await writer.commit(async (view, batch) => {
-      for (const [epoch, keys] of all.slice(start, start + LISTS_A_COMMIT)) {
+      for (const [epoch, keys] of all.slice(start, start + ROWS_A_COMMIT)) {
         await appendRun(view, batch, epoch, keys, DEFAULT_LIMITS)
       }
     })
   }
 }
 
-const LISTS_A_COMMIT = 500
+const ROWS_A_COMMIT = 500
 
 /** The key of the state in one of the history, which may be the bound of a range only. */
 function keyOfVersion(bytes: Uint8Array): Uint8Array {
