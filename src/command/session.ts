@@ -2,14 +2,14 @@ import type { Readable } from 'node:stream'
 import type { EncryptionKey } from '../crypto/encryption-key.ts'
 import { encrypted } from '../encryption/encrypted.ts'
 import type { Engine } from '../engine/engine.ts'
-import { lmdb } from '../engine/lmdb.ts'
 import { createPersistence } from '../persistence/create-persistence.ts'
 import type { Persistence } from '../persistence/persistence.ts'
 import type { RetentionPolicy } from '../snapshot/retention.ts'
 import { givenKey } from './encryption-key.ts'
 import type { Output, OutputStream } from './output.ts'
 import { type Progress, progressBar } from './progress-bar.ts'
-import { storeOptions } from './store-place.ts'
+import { escapeControls, jsonText } from './safe-text.ts'
+import { engineAt } from './store-place.ts'
 import { styleFor } from './style.ts'
 
 /** The process that a command runs in, or what a test puts in its place. */
@@ -68,10 +68,10 @@ export class Session {
     options: OpenOptions = {},
     place: string = this.place,
   ): Promise<T> {
-    const where = await storeOptions(place, this.host.cwd, options.create === true)
+    const engine = await engineAt(place, this.host.cwd, options.create === true)
     const encryptionKey = options.encryptionKey ?? (await this.encryptionKey())
     const store = await createPersistence({
-      ...where,
+      engine,
       ...(encryptionKey !== undefined && { encryptionKey }),
       ...(options.encryptKeys !== undefined && { encryptKeys: options.encryptKeys }),
       ...(options.retention !== undefined && { retention: options.retention }),
@@ -85,8 +85,7 @@ export class Session {
 
   /** The engine of the store at a place, for what does not open it as a whole. */
   async engineAt(folder: string, options: Pick<OpenOptions, 'create'> = {}): Promise<Engine> {
-    const { engine, basePath } = await storeOptions(folder, this.host.cwd, options.create === true)
-    const place = engine ?? lmdb(basePath as string)
+    const place = await engineAt(folder, this.host.cwd, options.create === true)
     const key = await this.encryptionKey()
     return key === undefined ? place : encrypted(place, { key })
   }
@@ -107,7 +106,7 @@ export class Session {
 
   /** Writes a result: as one line of JSON, or as `forPeople` does. */
   async result(json: unknown, forPeople: () => Promise<void>): Promise<void> {
-    if (this.json) await this.output.line(JSON.stringify(json))
+    if (this.json) await this.output.line(jsonText(json))
     else await forPeople()
   }
 
@@ -115,6 +114,6 @@ export class Session {
   async note(text: string): Promise<void> {
     await this.output.flush()
     const { stderr, env } = this.host
-    stderr.write(`${styleFor(stderr, env).dim(text)}\n`)
+    stderr.write(`${styleFor(stderr, env).dim(escapeControls(text))}\n`)
   }
 }

@@ -57,7 +57,8 @@ export interface FloorQuery {
 }
 
 /**
- * A consistent view of all tables: every answer it gives belongs to one and the same commit.
+ * A consistent view of all tables: every answer it gives belongs to one and the same commit. Where an engine loses one, with the
+ * connection that held it, its calls reject with an `EngineError` of the code `ENGINE_VIEW_LOST`, and varve reads again.
  *
  * Which commit that is, is settled at the latest by its first answer. A view may pin resources of the engine (LMDB:
  * pages freed since), so it is closed soon after it was opened. Key bytes passed in are not kept after the answer.

@@ -81,7 +81,11 @@ export async function appendRun(
     min: counterTupleKey(epoch, 0),
   })
   const run = last === undefined ? 0 : counterAt(last.key, 1) + 1
-  for (const row of encodeRun(epoch, run, changes, chunkKeys)) batch.put('changes', row.key, row.value)
+  const turns = new Turns()
+  for (const row of encodeRun(epoch, run, changes, chunkKeys)) {
+    batch.put('changes', row.key, row.value)
+    await turns.breathe()
+  }
 }
 
 function* encodeRun(epoch: number, run: number, changes: ChangedKeys, chunkKeys: number): Generator<Row> {

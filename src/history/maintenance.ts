@@ -3,6 +3,7 @@ import { fromByteString, toByteString } from '../core/bytes.ts'
 import { DataIntegrityError, StoreClosedError } from '../core/errors.ts'
 import { counterTupleKey, keyText } from '../core/key.ts'
 import type { Logger } from '../core/logger.ts'
+import { Turns } from '../core/turns.ts'
 import type { Engine, View } from '../engine/engine.ts'
 import {
   appendRun,
@@ -29,7 +30,7 @@ const FEW_LOG_ENTRIES = 16
 /** Up to which epoch the change lists are packed. */
 const PACKED_LISTS_KEY = Buffer.from('packed-lists')
 /** Between two pieces of work while callers are writing, in milliseconds. */
-const PAUSE = 100
+const PAUSE = 200
 /** Rows that a step reads or writes, roughly, of tables that may be large. */
 const STEP_ROWS = 1000
 /** Keys whose versions are read at the same time, when they are looked through for freeing. */
@@ -308,7 +309,9 @@ async function gatherRuns(view: View, head: Head, limits: HistoryLimits): Promis
   let keys = 0
   let through = head.folded
   let complete = true
+  const turns = new Turns()
   for await (const entries of readLog(view, head.folded)) {
+    await turns.breathe()
     for (const entry of entries) {
       if (keys >= limits.runKeys && entry.sequence > through) return piece()
       if (entry.epoch > head.epoch) return complete ? piece() : undefined

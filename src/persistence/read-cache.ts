@@ -6,6 +6,7 @@ import { TieredCache } from '../cache/tiered-cache.ts'
 import type { Logger } from '../core/logger.ts'
 import { isPromiseLike, type MaybePromise } from '../core/maybe-promise.ts'
 import type { View } from '../engine/engine.ts'
+import { readAgainIfLost } from '../engine/view-lost.ts'
 import { type LogEntry, readLog } from '../history/commit-log.ts'
 import type { Head } from '../history/head.ts'
 import type { History } from '../history/history.ts'
@@ -126,13 +127,17 @@ export class ReadCache implements CachedReads {
 
   get(key: string, bytes: Uint8Array): MaybePromise<Payload | undefined> {
     const entry = this.#find(key)
-    if (isPromiseLike(entry)) return entry.then(found => this.#getWith(key, bytes, found))
+    if (isPromiseLike(entry)) return entry.then(found => this.#ask(key, bytes, found))
     // At once, where nothing has to be waited for.
     if (entry !== undefined && this.#isFresh() && this.#isCurrent(key, entry)) {
       this.#hit(key, entry)
       return entry.payload
     }
-    return this.#getWith(key, bytes, entry)
+    return this.#ask(key, bytes, entry)
+  }
+
+  #ask(key: string, bytes: Uint8Array, entry: CachedRecord | undefined): Promise<Payload | undefined> {
+    return readAgainIfLost(() => this.#getWith(key, bytes, entry))
   }
 
   async #getWith(
@@ -162,7 +167,11 @@ export class ReadCache implements CachedReads {
     return (await this.#look().want(key, bytes)).of(key)
   }
 
-  async getMany(keys: readonly string[], bytes: readonly Uint8Array[]): Promise<(Payload | undefined)[]> {
+  getMany(keys: readonly string[], bytes: readonly Uint8Array[]): Promise<(Payload | undefined)[]> {
+    return readAgainIfLost(() => this.#getMany(keys, bytes))
+  }
+
+  async #getMany(keys: readonly string[], bytes: readonly Uint8Array[]): Promise<(Payload | undefined)[]> {
     if (keys.length === 0) return []
     const entries = await Promise.all(keys.map(key => this.#find(key)))
     const isUsable = (entry: CachedRecord | undefined, i: number): entry is CachedRecord =>

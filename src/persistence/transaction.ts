@@ -4,6 +4,7 @@ import { bytesEqual, toByteString } from '../core/bytes.ts'
 import { ConflictError, PersistenceError } from '../core/errors.ts'
 import type { MaybePromise } from '../core/maybe-promise.ts'
 import type { View } from '../engine/engine.ts'
+import { isViewLost } from '../engine/view-lost.ts'
 import type { Committed } from '../history/committer.ts'
 import type { Draft } from '../history/draft.ts'
 import type { History } from '../history/history.ts'
@@ -86,6 +87,10 @@ export class Transactions {
     let value: T
     try {
       value = await inTransaction.run(scope, async () => body(run.transaction))
+    } catch (error) {
+      // Nothing was written yet, and the next run reads in a view of its own.
+      if (isViewLost(error)) return CONFLICT
+      throw error
     } finally {
       await run.end()
     }

@@ -7,6 +7,7 @@ import {
 } from '../core/errors.ts'
 import { abortSignal, callback, checkOptions, nonEmptyString, oneOf } from '../core/options.ts'
 import { JSON_CODEC } from '../core/value-codec.ts'
+import { isViewLost } from '../engine/view-lost.ts'
 import type { BulkSource } from '../history/bulk-commit.ts'
 import { deleteOthers } from '../history/delete-others.ts'
 import { type History, ViewLostError } from '../history/history.ts'
@@ -108,8 +109,8 @@ export async function exportData(
   const write = (renewable: boolean): Promise<number> =>
     atomicWrite(path, format.write(batches(renewable), metadata), { signal, gzip: isGzipName(path) })
   const bytes = await write(true).catch((error: unknown) => {
-    // Another process has committed just when the view was renewed: once more, holding on to one.
-    if (error instanceof ViewLostError) return write(false)
+    // Another process has committed just when the view was renewed, or its connection broke: once more, holding on to one.
+    if (error instanceof ViewLostError || isViewLost(error)) return write(false)
     throw error
   })
   return { entries, bytes }
@@ -139,9 +140,13 @@ export function importSource(
     { signal: abortSignal, onProgress: callback },
     'importData()',
   )
+  const progress = { entries: 0, bytes: 0, bytesTotal: 0 }
   return {
+    onProgress: ({ entries, entriesTotal }) =>
+      onProgress?.({ ...progress, written: entries, writtenTotal: entriesTotal }),
     async prepare(patch) {
-      const progress = { entries: 0, bytes: 0, bytesTotal: 0 }
+      // It may begin again.
+      Object.assign(progress, { entries: 0, bytes: 0, bytesTotal: 0 })
       const chunks = openImport(path, {
         signal,
         onProgress({ bytesRead, bytesTotal }) {

@@ -138,6 +138,8 @@ export class Watcher<S> implements AsyncIterableIterator<Change<S>> {
 
   #fill(): Promise<void> {
     return this.#history.view(async (view, head) => {
+      // There is something in it where an earlier view was lost on the way.
+      this.#buffer = []
       if (head.sequence === this.#position.sequence) return
       const lost = head.logStart > this.#position.sequence + 1
       this.#position = lost ? await this.#catchUp(view, head) : await this.#follow(view, head)

@@ -1,5 +1,6 @@
 import { createPatch, type JsonPatchOperation } from '../delta/json-patch.ts'
 import { encodeBody } from '../delta/strategies.ts'
+import { readAgainIfLost } from '../engine/view-lost.ts'
 import type { History, Moment } from '../history/history.ts'
 import { decodePayload, fromPayload, type ParsedRecord, payloadsEqual } from '../history/record.ts'
 import { inRange, type Range, toKeyRange } from './key-range.ts'
@@ -92,7 +93,15 @@ function decode(record: ParsedRecord | undefined): unknown {
 }
 
 /** Gathers what differs between two moments. `names` are their names for the result. */
-export async function compare(
+export function compare(
+  history: History,
+  moments: readonly [Moment, Moment],
+  names: readonly [string, string],
+): Promise<SnapshotComparison> {
+  return readAgainIfLost(() => gather(history, moments, names))
+}
+
+async function gather(
   history: History,
   [from, to]: readonly [Moment, Moment],
   [version1, version2]: readonly [string, string],

@@ -1,10 +1,10 @@
 import { randomUUID } from 'node:crypto'
 import { publishPrune, publishSnapshot } from '../core/diagnostics.ts'
 import { SnapshotNotFoundError } from '../core/errors.ts'
-import { abortSignal, boolean, checkOptions, invalidOption } from '../core/options.ts'
+import { abortSignal, boolean, callback, checkOptions, invalidOption } from '../core/options.ts'
 import { encodeValue } from '../core/value-codec.ts'
 import type { Engine, View } from '../engine/engine.ts'
-import type { BulkSummary } from '../history/bulk-commit.ts'
+import type { BulkProgress, BulkSummary } from '../history/bulk-commit.ts'
 import { summarizeChanges } from '../history/change-list.ts'
 import { lastLoggedEpoch } from '../history/commit-log.ts'
 import type { Head } from '../history/head.ts'
@@ -65,6 +65,8 @@ export interface DeltaSnapshotOptions extends SnapshotOptions {
 export interface CancelOptions {
   /** Cancels: the call rejects with its reason, and the state is as it was. */
   readonly signal?: AbortSignal
+  /** Called every now and then while a large change is put in place, when it can no more be cancelled. */
+  readonly onProgress?: (progress: BulkProgress) => void
 }
 
 /** A snapshot at which a key changed: it held `value` from there on, or was `deleted`. */
@@ -223,10 +225,13 @@ export class SnapshotManager<S = Record<string, unknown>> {
    */
   async restoreSnapshot(version: VersionId, options: CancelOptions = {}): Promise<CommitSummary> {
     const number = parseVersion(version)
-    const { signal } = checkOptions<CancelOptions>(options, { signal: abortSignal }, 'restoreSnapshot()')
-    return toSummary(
-      await this.#history.bulk(restoreSource(this.#history, number, this.#compression, signal)),
+    const { signal, onProgress } = checkOptions<CancelOptions>(
+      options,
+      { signal: abortSignal, onProgress: callback },
+      'restoreSnapshot()',
     )
+    const source = restoreSource(this.#history, number, this.#compression, signal)
+    return toSummary(await this.#history.bulk({ ...source, onProgress }))
   }
 
   /**
