@@ -64,7 +64,7 @@ export async function readFormat(stored: Uint8Array, store: Pick<View, 'get'>): 
   }
   if (format === UNFINISHED_COPY) {
     throw new EngineError(
-      'A store is being copied or repaired to here, or that was broken off. Call copyStore(), "varve copy" or repair() again with the same target to go on.',
+      'A store is being copied or repaired to here, or that was broken off. Call copyStore() or repair(), or "varve copy", again with the same target to go on.',
       { code: 'COPY_UNFINISHED' },
     )
   }
