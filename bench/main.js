@@ -26,8 +26,8 @@ const { values, positionals } = parseArgs({
   options: { quick: { type: 'boolean', default: false }, keys: { type: 'string' } },
 })
 const quick = /** @type {boolean} */ (values.quick)
-const asked = values.keys?.split(',').map(Number) ?? (quick ? QUICK_SIZES : SIZES)
-if (asked.some(keys => !Number.isSafeInteger(keys) || keys < 20_000))
+const asked = values.keys?.split(',').map(Number)
+if (asked?.some(keys => !Number.isSafeInteger(keys) || keys < 20_000))
   throw new TypeError('--keys takes whole numbers from 20000 on, with commas between them')
 const unknown = positionals.find(name => !SECTIONS.includes(name))
 if (unknown !== undefined) throw new TypeError(`No section "${unknown}". There are: ${SECTIONS.join(', ')}`)
@@ -37,7 +37,7 @@ for (const name of SECTIONS) {
   /** @type {{ section: import('./lib/measure.js').Section }} */
   const { section } = await import(`./sections/${name}.js`)
   const started = performance.now()
-  const sizes = (quick ? undefined : section.sizes) ?? asked
+  const sizes = asked ?? (quick ? QUICK_SIZES : (section.sizes ?? SIZES))
   /** @type {import('./lib/results.js').SectionResult} */
   const result = {
     name,

@@ -1,3 +1,4 @@
+// @ts-check
 /**
  * Installs what the benchmarks need where it is not there yet, and runs those that compare varve with its peers; see
  * bench/main.js for the arguments.

@@ -31,6 +31,7 @@ export type { RotateOptions } from './encryption/rotate-key.ts'
 export type { Engine } from './engine/engine.ts'
 export { lmdb } from './engine/lmdb.ts'
 export { memory } from './engine/memory.ts'
+export type { BulkProgress } from './history/bulk-commit.ts'
 export { type CopyOptions, type CopyProgress, type CopySummary, copyStore } from './history/copy-store.ts'
 export type { CompactOptions, CompactProgress, CompactSummary } from './history/history.ts'
 export {

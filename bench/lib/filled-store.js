@@ -18,6 +18,15 @@ export function keyOf(index) {
 }
 
 /**
+ * The key of a record where those written together lie together, as with times: large stores are filled faster so.
+ *
+ * @param {number} index below 2³²
+ */
+export function orderedKeyOf(index) {
+  return `user:${index.toString(16).padStart(8, '0')}`
+}
+
+/**
  * A record of about 120 bytes as JSON.
  *
  * @param {number} index

@@ -35,7 +35,7 @@ import { median } from './statistics.js'
  * @typedef {object} Section
  * @property {string} title
  * @property {string} about what is measured and how, as Markdown
- * @property {readonly number[]} [sizes] where it has its own: in place of those that are asked for
+ * @property {readonly number[]} [sizes] those of a full run, where they are not those of the others
  * @property {(run: Run) => Promise<{ measures?: Measure[], figures?: Figure[] }>} measure
  *
  * @typedef {object} Run
@@ -53,4 +53,18 @@ import { median } from './statistics.js'
  */
 export function speedOver({ samples, subject }, against) {
   return median(samples[against] ?? []) / median(samples[subject] ?? [])
+}
+
+/**
+ * A measure of varve beside others.
+ *
+ * @param {string} what
+ * @param {number} keys
+ * @param {Record<string, number[]>} samples
+ * @param {readonly Goal[]} goals
+ * @param {string} [per]
+ * @returns {Measure}
+ */
+export function measureOf(what, keys, samples, goals, per = 'call') {
+  return { what, keys, per, samples, subject: 'varve', goals }
 }

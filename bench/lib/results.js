@@ -29,14 +29,23 @@ const PREFACE = `# Results
 varve beside its peers, each used as its documentation says. \`npm run bench\` in the root writes this file; the samples are
 in \`results/\`. All sides of a comparison run in one run and take turns, round by round, each in a process of its own.
 Times are medians; a ratio says how many times as fast varve is as the other side, by the medians. Figures are of the
-machine, the commit and the day that stand with each section. What they say of the scale of a store is in
+machine, the commit and the day that stand with each section. How costs grow with the size of a store is in
 [Performance](../docs/performance.md).
 
 **What a write has to survive** is alike: after an acknowledged write the death of the process loses nothing, and a loss
-of power may lose the last ones. varve's default \`durability: 'process'\` and lmdb's defaults acknowledge a commit once it is
-visible, and flush it afterwards; better-sqlite3 runs in WAL mode with \`synchronous = NORMAL\`, which flushes at checkpoints
-only; classic-level, hyperbee and the JSON file leave it to the system. Not alike are keyv, whose SQLite store waits for
-the disk at each write and has no setting for that, and git, which flushes what it writes as it does by default.
+of power may lose the last ones. What each side does for that, with the settings its documentation gives:
+
+| side | settings | flushes |
+|---|---|---|
+| varve | \`durability: 'process'\`, the default | the data of each commit, before it is current, and not the page that makes it so |
+| lmdb | the defaults | each commit, after it is visible and acknowledged, and before the next one |
+| better-sqlite3 | WAL, \`synchronous = NORMAL\` | at checkpoints only |
+| classic-level | the defaults, \`sync: false\` | when the system does |
+| JSON file, hyperbee | the defaults | when the system does |
+| keyv | its SQLite store, which has no setting for it | the journal and the data of each write |
+| git | the defaults | packs, and not the loose objects that a commit here consists of |
+
+So awaited writes of varve, lmdb and keyv one by one go at the pace of the disk's flushes, and those of the others do not.
 `
 
 /** @param {SectionResult} result */

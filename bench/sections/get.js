@@ -1,5 +1,6 @@
 // @ts-check
 import { count } from '../lib/format.js'
+import { measureOf } from '../lib/measure.js'
 import { each, withPeers } from '../lib/peers.js'
 
 const TOGETHER = 1_000
@@ -83,16 +84,4 @@ async function measureFew(folder, turns) {
     )
   })
   return measureOf('get, random, awaited', FEW_KEYS, samples, [])
-}
-
-/**
- * @param {string} what
- * @param {number} keys
- * @param {Record<string, number[]>} samples
- * @param {import('../lib/measure.js').Goal[]} goals
- * @param {string} [per]
- * @returns {import('../lib/measure.js').Measure}
- */
-function measureOf(what, keys, samples, goals, per = 'call') {
-  return { what, keys, per, samples, subject: 'varve', goals }
 }

@@ -15,7 +15,9 @@ export const section = {
     'A large store and an empty one are opened in turns, each time by a new process that has loaded varve before.',
   sizes: [10_000_000],
   async measure({ keys, turns, folder }) {
-    await withPeers(folder, { large: 'varve', empty: 'varve' }, ({ large }) => large.call('fill', keys))
+    await withPeers(folder, { large: 'varve', empty: 'varve' }, ({ large }) =>
+      large.call('fillInOrder', keys),
+    )
     /** @param {string} name */
     const opened = async name => {
       const side = new Side('peer.js')

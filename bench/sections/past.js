@@ -3,8 +3,8 @@ import { count } from '../lib/format.js'
 import { withPeers } from '../lib/peers.js'
 
 /** Keys that change so seldom that the background does not pack their versions, and keys that it packs. */
-const SELDOM_SHARE = 0.25
-const OFTEN_SHARE = 0.1
+const SELDOM = { share: 0.25, most: 50_000 }
+const OFTEN = { share: 0.1, most: 20_000 }
 /** So few keys that their chains stay in memory. */
 const RETURNED_TO = 500
 /** hyperbee takes long to fill. */
@@ -13,10 +13,11 @@ const MOST_BEE_KEYS = 50_000
 /** @type {import('../lib/measure.js').Section} */
 export const section = {
   title: 'Reading the past',
-  about: `A store with 1,000 snapshots. A tenth of its keys changes about 32 times in the course of them, a quarter about twice, the
-rest never. "Not packed" are reads of the quarter at random snapshots before the keys' versions are packed, "packed" are
-reads of the tenth after \`compact()\`, "returned to" are reads of ${RETURNED_TO} keys of the tenth. The current \`get\` that
-they stand beside reads random keys of all. hyperbee has the same history, with at most ${count(MOST_BEE_KEYS)} keys.`,
+  about: `A store with 1,000 snapshots. A tenth of its keys, at most ${count(OFTEN.most)}, changes about 32 times in the course of
+them, a quarter, at most ${count(SELDOM.most)}, about twice, the rest never. "Not packed" are reads of the quarter at random
+snapshots before the keys' versions are packed, "packed" are reads of the tenth after \`compact()\`, "returned to" are
+reads of ${RETURNED_TO} keys of the tenth. The current \`get\` that they stand beside reads random keys of all. hyperbee
+has the same history, with at most ${count(MOST_BEE_KEYS)} keys.`,
   async measure({ keys, quick, turns, folder }) {
     const snapshots = quick ? 100 : 1_000
     const reads = quick ? 2_000 : 10_000
@@ -94,8 +95,10 @@ they stand beside reads random keys of all. hyperbee has the same history, with 
 
 /** @param {number} keys */
 function rangesOf(keys) {
-  const often = { from: 0, to: Math.floor(keys * OFTEN_SHARE) }
-  return { often, seldom: { from: often.to, to: often.to + Math.floor(keys * SELDOM_SHARE) } }
+  /** @param {{ share: number, most: number }} group */
+  const sizeOf = ({ share, most }) => Math.min(most, Math.floor(keys * share))
+  const often = { from: 0, to: sizeOf(OFTEN) }
+  return { often, seldom: { from: often.to, to: often.to + sizeOf(SELDOM) } }
 }
 
 /**

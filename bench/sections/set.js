@@ -1,6 +1,7 @@
 // @ts-check
 import { join } from 'node:path'
 import { count } from '../lib/format.js'
+import { measureOf } from '../lib/measure.js'
 import { each, withPeers } from '../lib/peers.js'
 
 /** Keys of a whole-file JSON rewrite, and of keyv, whose every write waits for the disk. */
@@ -128,16 +129,4 @@ async function measureFew(folder, turns) {
     ...measureOf('set, awaited one by one', FEW_KEYS, samples, [{ against: 'JSON file', atLeast: 100 }]),
     note: 'keyv over SQLite waits for the disk at each write, and cannot be told not to.',
   }
-}
-
-/**
- * @param {string} what
- * @param {number} keys
- * @param {Record<string, number[]>} samples
- * @param {import('../lib/measure.js').Goal[]} goals
- * @param {string} [per]
- * @returns {import('../lib/measure.js').Measure}
- */
-function measureOf(what, keys, samples, goals, per = 'call') {
-  return { what, keys, per, samples, subject: 'varve', goals }
 }

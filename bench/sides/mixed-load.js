@@ -2,7 +2,7 @@
 /** A process that works on a large store in all ways at once, and says what memory it takes. See sections/memory.js. */
 import { setTimeout as delay } from 'node:timers/promises'
 import { createPersistence } from 'varve'
-import { keyOf } from '../lib/filled-store.js'
+import { orderedKeyOf } from '../lib/filled-store.js'
 import { residentMemory } from '../lib/process-memory.js'
 import { progress } from '../lib/progress.js'
 import { untilQuiet } from '../lib/quiet.js'
@@ -33,7 +33,7 @@ export async function fill(folder, keys) {
   for (let start = 0; start < keys; start += BATCH) {
     const length = Math.min(BATCH, keys - start)
     await store.setMany(
-      Array.from({ length }, (_, i) => /** @type {const} */ ([keyOf(start + i), textOf(start + i)])),
+      Array.from({ length }, (_, i) => /** @type {const} */ ([orderedKeyOf(start + i), textOf(start + i)])),
     )
     show(start + length)
   }
@@ -62,7 +62,7 @@ export async function run(folder, keys, seconds) {
   }
   const timer = setInterval(sample, INTERVAL)
   const random = seededRandom(1)
-  const anyKey = () => keyOf(Math.floor(random() * keys))
+  const anyKey = () => orderedKeyOf(Math.floor(random() * keys))
   const several = () => Array.from({ length: IN_FLIGHT }, anyKey)
   let running = true
   let calls = 0

@@ -8,6 +8,7 @@ import type { RetentionPolicy } from '../snapshot/retention.ts'
 import { givenKey } from './encryption-key.ts'
 import type { Output, OutputStream } from './output.ts'
 import { type Progress, progressBar } from './progress-bar.ts'
+import { escapeControls, jsonText } from './safe-text.ts'
 import { engineAt } from './store-place.ts'
 import { styleFor } from './style.ts'
 
@@ -105,7 +106,7 @@ export class Session {
 
   /** Writes a result: as one line of JSON, or as `forPeople` does. */
   async result(json: unknown, forPeople: () => Promise<void>): Promise<void> {
-    if (this.json) await this.output.line(JSON.stringify(json))
+    if (this.json) await this.output.line(jsonText(json))
     else await forPeople()
   }
 
@@ -113,6 +114,6 @@ export class Session {
   async note(text: string): Promise<void> {
     await this.output.flush()
     const { stderr, env } = this.host
-    stderr.write(`${styleFor(stderr, env).dim(text)}\n`)
+    stderr.write(`${styleFor(stderr, env).dim(escapeControls(text))}\n`)
   }
 }

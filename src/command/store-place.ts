@@ -6,6 +6,7 @@ import { EngineError } from '../core/errors.ts'
 import type { Engine } from '../engine/engine.ts'
 import { DATA_FILE, generationFolder, readCurrentGeneration } from '../engine/lmdb/generation.ts'
 import { lmdb } from '../engine/lmdb.ts'
+import { systemReason } from '../transfer/system-reason.ts'
 import { isPostgres, postgresPlace } from './postgres-place.ts'
 
 /** The folder that is taken if nothing names another. */
@@ -61,7 +62,7 @@ export async function withScratchStore<T>(
   use: (engine: Engine) => Promise<T>,
 ): Promise<T> {
   if (!isPostgres(place)) {
-    const folder = await mkdtemp(join(dirname(resolve(cwd, place)), '.varve-bench-'))
+    const folder = await scratchFolder(dirname(resolve(cwd, place)))
     try {
       return await use(lmdb(folder))
     } finally {
@@ -74,6 +75,17 @@ export async function withScratchStore<T>(
     return await use(postgres(options))
   } finally {
     await removeStore(options)
+  }
+}
+
+async function scratchFolder(parent: string): Promise<string> {
+  try {
+    return await mkdtemp(join(parent, '.varve-bench-'))
+  } catch (cause) {
+    throw new EngineError(
+      `Cannot make a store to measure writes on, in ${JSON.stringify(parent)}: ${systemReason(cause)}.`,
+      { code: 'ENGINE_NOT_WRITABLE', cause },
+    )
   }
 }
 

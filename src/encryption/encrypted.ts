@@ -93,7 +93,10 @@ export function encrypted(engine: Engine, options: EncryptionOptions): Encrypted
   )
   /** What a damaged store is read with, which need not be open. */
   let salvaged: SealedStore | undefined
-  const keyCodec = (): KeyCodec => (salvaged ?? opened.get()).keyCodec
+  const keyCodec = (): KeyCodec => {
+    const store = opened.users === 0 ? salvaged : undefined
+    return (store ?? opened.get()).keyCodec
+  }
   return {
     ...passedOn(engine),
     keyCodec: {
@@ -120,7 +123,10 @@ export function encrypted(engine: Engine, options: EncryptionOptions): Encrypted
     open: opened.open,
     close: opened.close,
     get: (table, rowKey) => opened.get().get(table, rowKey),
-    read: () => new SealedView(engine.read(), opened.get()),
+    read: () => {
+      const store = opened.get()
+      return new SealedView(engine.read(), store)
+    },
     commit: async (build, commitOptions) => {
       const store = opened.get()
       return engine.commit((inner, batch) => {

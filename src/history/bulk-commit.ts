@@ -69,6 +69,16 @@ export interface BulkSource {
     keys: readonly Uint8Array[],
     patch: PatchBuffer,
   ): Promise<readonly ({ target: Payload | undefined } | undefined)[]>
+  /** Called every now and then while a change that was staged is rolled forward. */
+  readonly onProgress?: ((progress: BulkProgress) => void) | undefined
+}
+
+/** How far a large change has come, once it has been decided and can no more be cancelled. */
+export interface BulkProgress {
+  /** Entries that are in place. */
+  readonly entries: number
+  /** Entries of the change in all. */
+  readonly entriesTotal: number
 }
 
 /** What became of the keys of a patch. */
@@ -185,7 +195,11 @@ async function prepareAndDecide(
     if (decision.kind === 'done') return { operationId, ...decision.counts }
     if (decision.kind === 'lost') return undefined
     if (decision.kind === 'pending') {
-      await rollForward(engine, committer, limits)
+      let entries = 0
+      await rollForward(engine, committer, limits, rows => {
+        entries += rows
+        source.onProgress?.({ entries, entriesTotal: Math.max(entries, patch.rowsStaged) })
+      })
       return { operationId, ...(await outcome(engine, committer, operation)) }
     }
     await catchUp(engine, source, patch, since, decision.sequence)
@@ -330,6 +344,7 @@ export async function rollForward(
   engine: Engine,
   committer: Committer,
   limits: HistoryLimits,
+  onRows?: (rows: number) => void,
 ): Promise<void> {
   const relief = new MemoryRelief(engine)
   const stage = new StagePosition()
@@ -342,6 +357,7 @@ export async function rollForward(
     if ('rows' in step) {
       // Each row is read from the stage, and written where it belongs.
       await relief.worked(2 * step.rows, 2 * step.bytes)
+      onRows?.(step.rows)
       continue
     }
     if (step.writer === committer.ids.writer) committer.keepOutcome(step.operation, countsOf(step))

@@ -140,9 +140,13 @@ export function importSource(
     { signal: abortSignal, onProgress: callback },
     'importData()',
   )
+  const progress = { entries: 0, bytes: 0, bytesTotal: 0 }
   return {
+    onProgress: ({ entries, entriesTotal }) =>
+      onProgress?.({ ...progress, written: entries, writtenTotal: entriesTotal }),
     async prepare(patch) {
-      const progress = { entries: 0, bytes: 0, bytesTotal: 0 }
+      // It may begin again.
+      Object.assign(progress, { entries: 0, bytes: 0, bytesTotal: 0 })
       const chunks = openImport(path, {
         signal,
         onProgress({ bytesRead, bytesTotal }) {

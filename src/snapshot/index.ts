@@ -1,3 +1,4 @@
+export type { BulkProgress } from '../history/bulk-commit.ts'
 export type { HistoryOptions } from '../history/history.ts'
 export type { ExportSummary, TransferOptions, TransferProgress } from '../transfer/transfer-options.ts'
 export type { ChangedKey, DeltaInfo, Difference, SnapshotComparison } from './compare.ts'

@@ -1,10 +1,10 @@
 import type { ByteMeter } from '../core/byte-meter.ts'
-import { type MaybePromise, whenReady } from '../core/maybe-promise.ts'
+import { isPromiseLike, type MaybePromise } from '../core/maybe-promise.ts'
 import { invalidOption } from '../core/options.ts'
 import { readAgainIfLost } from '../engine/view-lost.ts'
 import type { History, Moment } from '../history/history.ts'
 import type { KeyedRecord } from '../history/reader.ts'
-import { decodePayload, type Payload } from '../history/record.ts'
+import { decodePayload, type Payload, payloadLength } from '../history/record.ts'
 import type { Range } from './key-range.ts'
 import { orderedRecords } from './ordered-records.ts'
 
@@ -40,11 +40,7 @@ export interface ReadableState<S = Record<string, unknown>> {
   load(): Promise<S>
 }
 
-/**
- * How single keys of the current state are read: straight from the store, or through a cache.
- *
- * @internal
- */
+/** How single keys of the current state are read: straight from the store, or through a cache. */
 export interface CurrentReads {
   /** What a key holds; `bytes` is the key in UTF-8. */
   get(key: string, bytes: Uint8Array): MaybePromise<Payload | undefined>
@@ -92,11 +88,21 @@ export class StateReader<S = Record<string, unknown>> implements ReadableState<S
     const found: MaybePromise<Payload | undefined> = current
       ? this.#current.get(key, bytes)
       : this.#history.getAt(moment, bytes)
-    return whenReady(found, payload => {
-      if (payload === undefined) return fallback
-      if (meter !== undefined) meter.bytes += payload.bytes.byteLength
-      return (current ? this.#current.decode(key, payload) : decodePayload(payload)) as S[K]
-    })
+    if (isPromiseLike(found))
+      return found.then(payload => this.#valueOf(key, payload, fallback, current, meter))
+    return this.#valueOf(key, found, fallback, current, meter)
+  }
+
+  #valueOf<K extends KeyOf<S>, F>(
+    key: K,
+    payload: Payload | undefined,
+    fallback: F,
+    current: boolean,
+    meter: ByteMeter | undefined,
+  ): S[K] | F {
+    if (payload === undefined) return fallback
+    if (meter !== undefined) meter.bytes += payloadLength(payload)
+    return (current ? this.#current.decode(key, payload) : decodePayload(payload)) as S[K]
   }
 
   async getMany<const K extends readonly KeyOf<S>[]>(keys: K, meter?: ByteMeter): Promise<ValuesOf<S, K>> {
@@ -108,12 +114,13 @@ export class StateReader<S = Record<string, unknown>> implements ReadableState<S
       const payloads = await this.#current.getMany(names, bytes)
       return payloads.map((payload, i) => {
         if (payload === undefined) return undefined
-        if (meter !== undefined) meter.bytes += payload.bytes.byteLength
+        if (meter !== undefined) meter.bytes += payloadLength(payload)
         return this.#current.decode(names[i] as string, payload)
       }) as ValuesOf<S, K>
     }
     const records = await this.#history.getManyAt(moment, bytes)
-    if (meter !== undefined) for (const record of records) meter.bytes += record?.bytes.byteLength ?? 0
+    if (meter !== undefined)
+      for (const record of records) meter.bytes += record === undefined ? 0 : payloadLength(record)
     return records.map(record => record && decodePayload(record)) as ValuesOf<S, K>
   }
 
@@ -161,7 +168,7 @@ export class StateReader<S = Record<string, unknown>> implements ReadableState<S
     const state: Record<string, unknown> = {}
     for await (const page of this.#history.records(this.#moment(), {}, { consistent: true })) {
       for (const { key, record } of page) {
-        if (meter !== undefined) meter.bytes += record.bytes.byteLength
+        if (meter !== undefined) meter.bytes += payloadLength(record)
         setOwn(state, this.#history.keys.decode(key), decodePayload(record))
       }
     }

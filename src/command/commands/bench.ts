@@ -22,6 +22,9 @@ const EXAMPLE: readonly [string, unknown] = ['user/1', { name: 'Ada', visits: 3,
 /** Calls that are made together, and may share a commit. */
 const TOGETHER = 100
 
+/** How many there are. */
+const MEASUREMENTS = 5
+
 const NANOSECONDS = 1e6
 
 /**
@@ -33,27 +36,15 @@ export async function bench(
   _args: readonly [],
   flags: { readonly seconds: number },
 ): Promise<void> {
-  const { output, host, place, signal } = session
-  const measure = measureFor(flags.seconds * 1000, signal)
-  const measurements: Measurement[] = []
-  let entries: (readonly [string, unknown])[] = []
-  await session.withStore(async store => {
-    for await (const entry of store.entries({ limit: SAMPLE })) entries.push(entry)
-    if (entries.length === 0) entries = [EXAMPLE]
-    measurements.push(...(await measureReads(store, entries, measure)))
-  })
-  // Values of an encrypted store are not written elsewhere as they are.
-  const encryptionKey = await session.encryptionKey()
-  await withScratchStore(place, host.cwd, async engine => {
-    const scratch = await createPersistence({
-      engine,
-      ...(encryptionKey !== undefined && { encryptionKey }),
+  const { output } = session
+  const measurements = await session.withProgress('Measuring', humanCount, progress => {
+    const measure = measureFor(flags.seconds * 1000, session.signal)
+    let done = 0
+    return measureAll(session, async (operation, call, calls) => {
+      const measurement = await measure(operation, call, calls)
+      progress.update(++done, MEASUREMENTS)
+      return measurement
     })
-    try {
-      measurements.push(...(await measureWrites(scratch, entries, measure)))
-    } finally {
-      await scratch.close()
-    }
   })
   await session.result({ measurements }, () =>
     writeTable(
@@ -72,6 +63,29 @@ export async function bench(
       ]),
     ),
   )
+}
+
+async function measureAll(session: Session, measure: Measure): Promise<Measurement[]> {
+  const { host, place } = session
+  let entries: (readonly [string, unknown])[] = []
+  const reads = await session.withStore(async store => {
+    for await (const entry of store.entries({ limit: SAMPLE })) entries.push(entry)
+    if (entries.length === 0) entries = [EXAMPLE]
+    return measureReads(store, entries, measure)
+  })
+  // Values of an encrypted store are not written elsewhere as they are.
+  const encryptionKey = await session.encryptionKey()
+  return withScratchStore(place, host.cwd, async engine => {
+    const scratch = await createPersistence({
+      engine,
+      ...(encryptionKey !== undefined && { encryptionKey }),
+    })
+    try {
+      return [...reads, ...(await measureWrites(scratch, entries, measure))]
+    } finally {
+      await scratch.close()
+    }
+  })
 }
 
 /** Makes calls for a while. `calls` is how many of what is counted each of them makes. */
