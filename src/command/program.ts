@@ -48,7 +48,7 @@ const EXIT_CODES = [
 
 const PLACE_HELP =
   'The store is the folder that --store names, else the one of the variable VARVE_STORE, else ./.varve. A name such as ' +
-  'postgres://user@host/database?store=settings&schema=app is a store on a server; PGPASSWORD may hold the password. ' +
+  'postgres://host/db?store=name is a store on a server, and PGPASSWORD may hold the password. ' +
   'The key of an encrypted store is in the file that --key-file names, or in the variable VARVE_ENCRYPTION_KEY; ' +
   'VARVE_ENCRYPTION_PASSPHRASE is a passphrase.'
 
