@@ -255,6 +255,11 @@ export class History {
     return { sequence: pending === 0 ? sequence : (await readPending(view)).since, epoch }
   }
 
+  /** The head of the newest commit, without a view. */
+  newestHead(): MaybePromise<Head> {
+    return whenReady(this.engine.get('meta', HEAD_KEY), stored => this.#decodeHead(stored))
+  }
+
   head(): Promise<Head> {
     return this.view((_view, head) => head)
   }

@@ -42,6 +42,16 @@ export class Look {
     return this.#wanted.keys()
   }
 
+  /** Whether nobody asks for more than the head. */
+  get isForHeadAlone(): boolean {
+    return this.#wanted.size === 0
+  }
+
+  /** Ends the look before it begins: nothing was committed since the log was followed. */
+  nothingNew(): void {
+    this.#followed.settle(Promise.resolve(true))
+  }
+
   /** Whether the log has been followed to the head: not while a large commit is pending. */
   get followed(): Promise<boolean> {
     return this.#followed.promise

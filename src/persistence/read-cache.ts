@@ -312,6 +312,12 @@ export class ReadCache implements CachedReads {
     const before = this.#known.end
     for (const key of look.keys) this.#asked.set(key, { look, started })
     const { seenSequence } = this.#history
+    // A view is several statements to a server, a lookup one; mostly there is nothing new.
+    if (look.isForHeadAlone && seenSequence <= before && (await this.#isNewest(before))) {
+      this.#freshUntil = Math.max(this.#freshUntil, started + MAX_LAG)
+      look.nothingNew()
+      return
+    }
     await look.run(
       async (view, head) => {
         // What was committed here is to be followed, whatever the head says: so that goes along with asking for it.
@@ -332,6 +338,16 @@ export class ReadCache implements CachedReads {
       },
     )
     for (const key of look.keys) if (this.#asked.get(key)?.look === look) this.#asked.delete(key)
+  }
+
+  /** Whether a commit is the newest, and no large one is pending. Where that cannot be told, a view will tell why. */
+  async #isNewest(sequence: number): Promise<boolean> {
+    try {
+      const head = await this.#history.newestHead()
+      return head.sequence === sequence && head.pending === 0
+    } catch {
+      return false
+    }
   }
 
   /** In `bounded` mode, a look under way that asks for a key, and is not too old to be answered from. */
