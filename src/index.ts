@@ -10,6 +10,8 @@ export {
   ConflictError,
   DataIntegrityError,
   DeltaError,
+  EncryptionError,
+  type EncryptionErrorCode,
   EngineError,
   ExportError,
   ImportError,
@@ -21,10 +23,15 @@ export {
   UnserializableValueError,
 } from './core/errors.ts'
 export type { Logger } from './core/logger.ts'
+export type { EncryptionKey } from './crypto/encryption-key.ts'
 export type { JsonPatchOperation } from './delta/json-patch.ts'
+export { type EncryptionOptions, encrypted } from './encryption/encrypted.ts'
+export type { EncryptedEngine } from './encryption/is-encrypted.ts'
+export type { RotateOptions } from './encryption/rotate-key.ts'
 export type { Engine } from './engine/engine.ts'
 export { lmdb } from './engine/lmdb.ts'
 export { memory } from './engine/memory.ts'
+export type { BulkProgress } from './history/bulk-commit.ts'
 export { type CopyOptions, type CopyProgress, type CopySummary, copyStore } from './history/copy-store.ts'
 export type { CompactOptions, CompactProgress, CompactSummary } from './history/history.ts'
 export {
@@ -58,6 +65,7 @@ export type {
   Difference,
   ExportSnapshotOptions,
   HistoryEntry,
+  ImportSnapshotOptions,
   KeyOf,
   PruneResult,
   Range,

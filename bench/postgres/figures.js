@@ -17,6 +17,7 @@ import { untilQuiet } from '../lib/quiet.js'
 import { goals, heading, table } from '../lib/report.js'
 import { median } from '../lib/statistics.js'
 import { withServer } from './server.js'
+import { countedPool } from './trips.js'
 
 /** @typedef {import('../lib/filled-store.js').Store} Store */
 
@@ -33,11 +34,15 @@ const { numbers } = readOptions({
 })
 
 await withServer(async connectionString => {
-  const open = () => createPersistence({ engine: postgres({ connectionString, store: randomUUID() }) })
+  /** @param {import('varve').PersistenceOptions} [options] */
+  const open = (store = randomUUID(), options = {}) =>
+    createPersistence({ engine: postgres({ connectionString, store }), ...options })
+  const largeName = randomUUID()
   const client = new pg.Client({ connectionString })
   await client.connect()
   await client.query('CREATE TABLE bare (key text PRIMARY KEY, value jsonb NOT NULL)')
-  const large = await fill(await open(), numbers.large)
+  const large = await fill(await open(largeName), numbers.large)
+  const uncached = await open(largeName, { cache: 'none' })
   const small = await fill(await open(), 1_000)
   // Without snapshots, as the table beside it: the same rows are written over and over.
   const plain = await open()
@@ -62,6 +67,7 @@ await withServer(async connectionString => {
       setMany: round => timed(() => plain.setMany(entriesOf(indices(ROWS), round))),
       insert: round => timed(() => insert(client, round)),
       get: () => perCall(LOOKUPS, i => large.get(keyOf(i))),
+      uncached: () => perCall(LOOKUPS, i => uncached.get(keyOf(i))),
       select: () => perCall(LOOKUPS, i => client.query('SELECT value FROM bare WHERE key = $1', [keyOf(i)])),
       prepared: () =>
         perCall(LOOKUPS, i =>
@@ -81,13 +87,15 @@ await withServer(async connectionString => {
     comparing.push(await timed(() => large.compareSnapshots(before, 'head')))
     restoring.push(await timed(() => large.restoreSnapshot(before)))
   }
+  const trips = await countTrips(connectionString, largeName, before)
 
-  const [single, grouped, setMany, bare, get, select, prepared] = [
+  const [single, grouped, setMany, bare, get, uncachedGet, select, prepared] = [
     median(took.single),
     median(took.grouped),
     median(took.setMany),
     median(took.insert),
     median(took.get),
+    median(took.uncached),
     median(took.select),
     median(took.prepared),
   ]
@@ -99,6 +107,7 @@ await withServer(async connectionString => {
       [`setMany() of ${count(ROWS)}`, milliseconds(setMany)],
       [`INSERT … ON CONFLICT of the same rows`, milliseconds(bare)],
       [`get(), ${count(numbers.large)} keys`, milliseconds(get)],
+      ['the same without a cache', milliseconds(uncachedGet)],
       [`SELECT by primary key, ${count(ROWS)} rows`, milliseconds(select)],
       ['the same, prepared', milliseconds(prepared)],
       ['createSnapshot(), 1,000 keys', milliseconds(median(took.smallSnapshot))],
@@ -115,12 +124,57 @@ await withServer(async connectionString => {
     goal('sets a second, grouped against awaited', single / grouped, 20, '≥'),
     goal(`setMany() of ${count(ROWS)}, in rows a second of INSERT`, bare / setMany, 0.5, '≥'),
     goal('get(), in calls a second of SELECT', select / get, 0.8, '≥'),
-    goal('get(), in calls a second of a prepared SELECT', prepared / get, 0.8, '≥'),
+    goal('get() without a cache, in calls a second of SELECT', select / uncachedGet, 0.8, '≥'),
+    goal('get() without a cache, in calls a second of a prepared SELECT', prepared / uncachedGet, 0.8, '≥'),
     goal(`createSnapshot(), ${count(numbers.large)} keys against 1,000`, snapshots, 2, '≤'),
+    roundTrips('get()', trips.get, 1),
+    roundTrips('getMany() of 10,000', trips.getMany, 1),
+    roundTrips('setMany() of 10,000', trips.setMany, 2),
+    roundTrips('at(v).getMany() of 100 keys', trips.old, 3),
+    roundTrips(`compareSnapshots(), ${count(CHANGES)} changes in ${count(numbers.large)}`, trips.compare, 10),
+    roundTrips('restoreSnapshot() of the same', trips.restore, 10),
   ])
-  await Promise.all([large.close(), small.close(), plain.close()])
+  await Promise.all([large.close(), uncached.close(), small.close(), plain.close()])
   await client.end()
 })
+
+/**
+ * The round trips of calls on the large store.
+ *
+ * @param {string} connectionString
+ * @param {string} name
+ * @param {`v${number}`} version
+ */
+async function countTrips(connectionString, name, version) {
+  const counted = countedPool(connectionString)
+  // A cache would answer for the server.
+  const store = await createPersistence({
+    engine: postgres({ pool: counted.pool, store: name }),
+    cache: 'none',
+  })
+  const keys = indices(ROWS).map(keyOf)
+  await store.setMany(entriesOf(indices(CHANGES), 2_000))
+  const trips = {
+    get: await counted.of(async () => store.get(keyOf(1))),
+    getMany: await counted.of(() => store.getMany(keys)),
+    old: await counted.of(async () => store.at(version).getMany(keys.slice(0, 100))),
+    compare: await counted.of(() => store.compareSnapshots(version, 'head')),
+    restore: await counted.of(() => store.restoreSnapshot(version)),
+    setMany: await counted.of(() => store.setMany(entriesOf(indices(ROWS), 2_001))),
+  }
+  await store.close()
+  await counted.end()
+  return trips
+}
+
+/**
+ * @param {string} what
+ * @param {number} trips
+ * @param {number} most
+ */
+function roundTrips(what, trips, most) {
+  return { what: `round trips of ${what}`, goal: `≤ ${most}`, figure: String(trips), met: trips <= most }
+}
 
 /** @param {number} length */
 function indices(length) {

@@ -16,7 +16,7 @@ import { timed } from '../lib/interleave.js'
 import { readOptions } from '../lib/options.js'
 import { progress } from '../lib/progress.js'
 import { parseCommit, readHistoryLines } from '../lib/recorded-history.js'
-import { heading, table } from '../lib/report.js'
+import { goals, heading, table } from '../lib/report.js'
 import { bytesIn, withTempFolder } from '../lib/temp.js'
 import { withServer } from './server.js'
 
@@ -103,5 +103,14 @@ await withServer(connectionString =>
         ['varve on LMDB, after compact()', megabytes(embedded), ratio(embedded / rows)],
       ],
     )
+    const share = compacted / loose
+    goals([
+      {
+        what: 'bytes after compact(), against those before',
+        goal: '≤ 0.50×',
+        figure: ratio(share),
+        met: share <= 0.5,
+      },
+    ])
   }),
 )

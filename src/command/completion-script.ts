@@ -25,6 +25,14 @@ export function completionScript(shell: Shell, commands: readonly DescribedComma
   return { bash, zsh, fish }[shell](commands)
 }
 
+/** The options that may stand before a command and are followed by a value, which is no command then. */
+function leadingOptions(commands: readonly DescribedCommand[]): string[] {
+  const [first, ...others] = commands.map(
+    ({ options }) => new Set(options.filter(({ takesValue }) => takesValue).map(({ flag }) => flag)),
+  )
+  return [...(first ?? [])].filter(flag => others.every(flags => flags.has(flag)))
+}
+
 function bash(commands: readonly DescribedCommand[]): string {
   const cases = commands.map(({ name, options, choices }) => {
     const words = [...options.map(({ flag }) => flag), ...choices].join(' ')
@@ -32,11 +40,12 @@ function bash(commands: readonly DescribedCommand[]): string {
   })
   return `# Completion of varve for bash. In ~/.bashrc: source <(varve completion bash)
 _varve() {
-  local current=\${COMP_WORDS[COMP_CWORD]} command= word words
-  for word in "\${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
-    case $word in
+  local current=\${COMP_WORDS[COMP_CWORD]} command= i words
+  for ((i = 1; i < COMP_CWORD; i++)); do
+    case \${COMP_WORDS[i]} in
+      ${leadingOptions(commands).join('|') || "''"}) ((i++)) ;;
       -*) ;;
-      *) command=$word; break ;;
+      *) command=\${COMP_WORDS[i]}; break ;;
     esac
   done
   case $command in
@@ -65,13 +74,21 @@ _varve() {
   local -a commands=(
 ${commands.map(({ name, description }) => `    '${name}:${quote(description)}'`).join('\n')}
   )
-  if (( CURRENT == 2 )); then
+  local -i place=2
+  while (( place < CURRENT )); do
+    case \${words[place]} in
+      ${leadingOptions(commands).join('|') || "''"}) (( place += 2 )) ;;
+      -*) (( place++ )) ;;
+      *) break ;;
+    esac
+  done
+  if (( place >= CURRENT )); then
     _describe command commands
     return
   fi
-  local command=\${words[2]}
-  shift words
-  (( CURRENT-- ))
+  local command=\${words[place]}
+  shift $(( place - 1 )) words
+  (( CURRENT -= place - 1 ))
   case $command in
 ${cases.join('\n')}
   esac
@@ -82,10 +99,11 @@ compdef _varve varve
 
 function fish(commands: readonly DescribedCommand[]): string {
   const quote = (text: string): string => text.replaceAll('\\', '\\\\').replaceAll("'", "\\'")
+  const none = `-n 'not __fish_seen_subcommand_from ${commands.map(({ name }) => name).join(' ')}'`
   const lines = commands.flatMap(({ name, description, options, choices }) => {
     const here = `-n '__fish_seen_subcommand_from ${name}'`
     return [
-      `complete -c varve -n __fish_use_subcommand -f -a ${name} -d '${quote(description)}'`,
+      `complete -c varve ${none} -f -a ${name} -d '${quote(description)}'`,
       ...(choices.length > 0 ? [`complete -c varve ${here} -f -a '${choices.join(' ')}'`] : []),
       ...options.map(
         option =>

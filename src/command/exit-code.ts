@@ -1,5 +1,6 @@
 import {
   DataIntegrityError,
+  EncryptionError,
   EngineError,
   ExportError,
   ImportError,
@@ -39,7 +40,7 @@ export const SIGNAL_EXIT = 128
 export function exitCodeOf(error: unknown): ExitCode {
   if (error instanceof SnapshotNotFoundError) return EXIT.version
   if (error instanceof DataIntegrityError) return EXIT.damaged
-  if (error instanceof EngineError) return EXIT.store
+  if (error instanceof EngineError || error instanceof EncryptionError) return EXIT.store
   if (error instanceof ImportError || error instanceof ExportError) return EXIT.file
   if (
     error instanceof InvalidArgumentError ||

@@ -1,4 +1,5 @@
 import type { Output } from './output.ts'
+import { jsonText } from './safe-text.ts'
 
 /**
  * Writes a JSON array as it comes, an element a line: one document for whoever reads all of it, and lines for
@@ -10,7 +11,7 @@ export async function writeJsonList(
 ): Promise<void> {
   let opening = '['
   for await (const item of items) {
-    await output.write(`${opening}\n${JSON.stringify(item)}`)
+    await output.write(`${opening}\n${jsonText(item)}`)
     opening = ','
   }
   await output.line(opening === '[' ? '[]' : '\n]')

@@ -1,5 +1,7 @@
 import type { Writable } from 'node:stream'
 import { setImmediate as nextTurn } from 'node:timers/promises'
+import { ExportError } from '../core/errors.ts'
+import { systemReason } from '../transfer/system-reason.ts'
 import { type Style, styleFor } from './style.ts'
 
 /** Where the command writes: standard output, or what a test puts in its place. */
@@ -24,18 +26,20 @@ export class Output {
   #text = ''
   #flushed = Number.NEGATIVE_INFINITY
   #scheduled = false
-  #broken = false
+  /** Why nothing more can be written: {@link BROKEN_PIPE} or an error. */
+  #failure: unknown
 
-  /** `onBroken` is called once if the reader goes. */
-  constructor(stream: OutputStream, env: NodeJS.ProcessEnv, onBroken: () => void) {
+  /** `onFailure` is called once if the reader goes, or nothing more can be written. */
+  constructor(stream: OutputStream, env: NodeJS.ProcessEnv, onFailure: (reason: unknown) => void) {
     this.#stream = stream
     this.isTerminal = stream.isTTY === true
     this.style = styleFor(stream, env)
     this.columns = columnsOf(stream, env)
     stream.on('error', (error: NodeJS.ErrnoException) => {
-      if (error.code !== 'EPIPE' && error.code !== 'ERR_STREAM_DESTROYED') throw error
-      this.#broken = true
-      onBroken()
+      if (this.#failure !== undefined) return
+      const isGone = error.code === 'EPIPE' || error.code === 'ERR_STREAM_DESTROYED'
+      this.#failure = isGone ? BROKEN_PIPE : notWritten(error)
+      onFailure(this.#failure)
     })
   }
 
@@ -45,7 +49,7 @@ export class Output {
   }
 
   async write(text: string): Promise<void> {
-    if (this.#broken) throw BROKEN_PIPE
+    this.#assertWritable()
     this.#text += text
     if (this.#text.length >= CHUNK_LENGTH || performance.now() - this.#flushed > INTERVAL) return this.flush()
     if (this.#scheduled) return
@@ -60,14 +64,13 @@ export class Output {
   async flush(): Promise<void> {
     const text = this.#text
     this.#text = ''
-    if (this.#broken) throw BROKEN_PIPE
+    this.#assertWritable()
     if (text === '') return
     this.#flushed = performance.now()
     if (this.#stream.write(text)) {
       // An embedded engine answers without a turn of the event loop, which signals and a broken pipe wait for.
       await nextTurn()
-      if (this.#broken) throw BROKEN_PIPE
-      return
+      return this.#assertWritable()
     }
     await new Promise<void>(resolve => {
       const done = (): void => {
@@ -76,11 +79,23 @@ export class Output {
       }
       this.#stream.on('drain', done).on('error', done).on('close', done)
     })
-    if (this.#broken) throw BROKEN_PIPE
+    this.#assertWritable()
+  }
+
+  #assertWritable(): void {
+    if (this.#failure !== undefined) throw this.#failure
   }
 }
 
+function notWritten(cause: Error): ExportError {
+  return new ExportError(`Cannot write to standard output: ${systemReason(cause)}.`, {
+    file: 'standard output',
+    cause,
+  })
+}
+
+/** As elsewhere, `COLUMNS` counts for more than what the terminal says. */
 function columnsOf(stream: OutputStream, env: NodeJS.ProcessEnv): number {
-  const given = stream.columns ?? Number(env['COLUMNS'])
+  const given = Number(env['COLUMNS'] || stream.columns)
   return given > 0 ? Math.max(MIN_COLUMNS, given) : Number.POSITIVE_INFINITY
 }

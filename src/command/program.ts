@@ -1,9 +1,10 @@
-import { Argument, Command, InvalidArgumentError, Option } from 'commander'
+import { Argument, Command, Help, InvalidArgumentError, Option } from 'commander'
 import { type DescribedCommand, SHELLS, type Shell } from './completion-script.ts'
 import type { ExitCode } from './exit-code.ts'
+import { HELP_LAYOUT } from './help-layout.ts'
 import type { Output, OutputStream } from './output.ts'
 import { packageVersion } from './package-version.ts'
-import { safeJson } from './safe-text.ts'
+import { escapeControls } from './safe-text.ts'
 import type { Session } from './session.ts'
 
 /** An exit code; none is that of success. */
@@ -24,27 +25,57 @@ interface ProgramOutput {
   readonly stderr: OutputStream
 }
 
-const VERSION_HELP = `
-Versions are written as
-  v12              a snapshot
-  stable           the newest snapshot with that tag
-  head             the current state; head~1 is the newest snapshot, head~2 the one before
-  @2026-01-31      the newest snapshot by the end of that day (local time), or of a minute, as @2026-01-31T14:05
-  v12~2, stable~1  so many snapshots before`
+const VERSION_FORMS = [
+  ['v12', 'a snapshot'],
+  ['stable', 'the newest snapshot with that tag'],
+  ['head', 'the current state; head~1 is the newest snapshot, head~2 the one before'],
+  ['@2026-01-31', 'the newest snapshot by the end of that day, in local time'],
+  ['@2026-01-31T14:05', 'the newest by the end of that minute'],
+  ['v12~2, stable~1', 'so many snapshots before'],
+] as const
 
-const GENERAL_HELP = `${VERSION_HELP}
+const EXIT_CODES = [
+  ['0', 'done'],
+  ['1', 'the answer is no: the key is not there'],
+  ['2', 'the command line, or a value on it, is wrong'],
+  ['3', 'there is no store, or it cannot be used'],
+  ['4', 'there is no such version'],
+  ['5', 'stored data is damaged'],
+  ['6', 'a file cannot be read or written'],
+  ['70', 'anything else'],
+  ['130', 'stopped by Ctrl-C'],
+] as const
 
-The store is the folder that --store names, or the variable VARVE_STORE, or ./.varve.
+const PLACE_HELP =
+  'The store is the folder that --store names, else the one of the variable VARVE_STORE, else ./.varve. A name such as ' +
+  'postgres://user@host/database?store=settings&schema=app is a store on a server; PGPASSWORD may hold the password. ' +
+  'The key of an encrypted store is in the file that --key-file names, or in the variable VARVE_ENCRYPTION_KEY; ' +
+  'VARVE_ENCRYPTION_PASSPHRASE is a passphrase.'
 
-Exit codes: 0 done; 1 the answer is no (the key is not there); 2 the command line or a value is wrong; 3 there is no
-store, or it cannot be used; 4 there is no such version; 5 stored data is damaged; 6 a file cannot be read or written;
-70 anything else; 130 stopped by Ctrl-C.
+/** What follows the list of commands, in lines of at most so many columns. */
+function generalHelp(columns: number): string {
+  const help = Object.assign(new Help(), HELP_LAYOUT)
+  help.prepareContext({ helpWidth: columns })
+  const list = (title: string, rows: readonly (readonly [term: string, meaning: string])[]): string => {
+    const width = Math.max(...rows.map(([term]) => term.length))
+    return [title, ...rows.map(([term, meaning]) => help.formatItem(term, width, meaning, help))].join('\n')
+  }
+  return [
+    list('Versions are written as', VERSION_FORMS),
+    help.boxWrap(PLACE_HELP, columns),
+    list('Exit codes:', EXIT_CODES),
+    examplesHelp([
+      'varve init',
+      `varve set user '{"name": "Ada"}'`,
+      'varve snapshot --tag first',
+      'varve diff first head',
+    ]),
+  ].join('\n\n')
+}
 
-Examples:
-  $ varve init
-  $ varve set user '{"name": "Ada"}'
-  $ varve snapshot --tag first
-  $ varve diff first head`
+function examplesHelp(examples: readonly string[]): string {
+  return `Examples:\n${examples.map(example => `  $ ${example}`).join('\n')}`
+}
 
 /**
  * The command line of `varve`. What a command does is loaded when it is run: reading the command line and writing help
@@ -52,28 +83,36 @@ Examples:
  */
 export function buildProgram({ output, stderr }: ProgramOutput, runner: Runner): Command {
   const program = new Command('varve')
+  const columns = Math.min(output.columns, MAX_HELP_COLUMNS)
   program
     .description('A key-value state with snapshots: read it, change it, compare it with its past, go back.')
-    .option('--store <place>', 'the folder of the store')
+    .option('--store <place>', 'the folder of the store, or postgres://…')
+    .option('--key-file <file>', 'the key of an encrypted store')
     .option('--json', 'write the result as JSON')
     .option('--debug', 'show where an error comes from')
-    .version(packageVersion(), '--version', 'write the version of varve')
-    .helpOption('--help', 'write this help')
-    .helpCommand('help [command]', 'write the help of a command')
-    .configureHelp({ showGlobalOptions: true })
+    .version(packageVersion(), '-V, --version', 'write the version of varve')
+    .helpOption('-h, --help', 'write this help')
+    .addHelpCommand(
+      new Command('help')
+        .argument('[command]')
+        .description('write the help of a command')
+        .helpOption(false)
+        .helpGroup('Help:'),
+    )
+    .configureHelp(HELP_LAYOUT)
     .configureOutput({
       writeOut: text => void output.write(text).catch(() => undefined),
       writeErr: text => void stderr.write(text),
-      getOutHelpWidth: () => Math.min(output.columns, MAX_HELP_COLUMNS),
+      getOutHelpWidth: () => columns,
       getErrHelpWidth: () => Math.min(stderr.columns ?? MAX_HELP_COLUMNS, MAX_HELP_COLUMNS),
       getOutHasColors: () => false,
       getErrHasColors: () => false,
       // What was mistyped is quoted in it.
-      outputError: (text, write) => write(safeJson(text.replace(/^error: /, 'varve: '))),
+      outputError: (text, write) => write(escapeControls(text.replace(/^error: /, 'varve: '))),
     })
     .showHelpAfterError('("varve help" lists the commands, "varve help COMMAND" the options of one)')
     .exitOverride()
-    .addHelpText('after', GENERAL_HELP)
+    .addHelpText('after', () => `\n${generalHelp(columns)}`)
 
   /** Declares a command. `choose` takes from all of them what it does. */
   function declare<A extends readonly unknown[], O extends object>(
@@ -83,7 +122,7 @@ export function buildProgram({ output, stderr }: ProgramOutput, runner: Runner):
     choose: (all: Commands) => (session: Session, args: A, options: O) => Outcome,
   ): Command {
     const command = program.command(usage).description(description)
-    command.addHelpText('after', `\nExamples:\n${examples.map(example => `  $ ${example}`).join('\n')}`)
+    command.addHelpText('after', `\n${examplesHelp(examples)}`)
     return command.action(async () => {
       const args = command.processedArgs as unknown as A
       await runner(command.optsWithGlobals(), async session => {
@@ -93,13 +132,19 @@ export function buildProgram({ output, stderr }: ProgramOutput, runner: Runner):
     })
   }
 
+  program.commandsGroup('The state:')
+
   withRetention(
     declare(
       'init',
       'make a store',
-      ['varve init', 'varve init --keep-last 100 --keep-daily 30'],
+      [
+        'varve init',
+        'varve init --keep-last 100 --keep-daily 30',
+        'varve init --store ./secret --key-file varve.key --encrypt-keys',
+      ],
       commands => commands.init,
-    ),
+    ).option('--encrypt-keys', 'with a key: encrypt the keys of the state too, and not only the values'),
   )
 
   declare(
@@ -158,6 +203,17 @@ export function buildProgram({ output, stderr }: ProgramOutput, runner: Runner):
   )
     .addOption(atOption())
     .option('--tagged', 'write values that JSON does not have as {"$type": "Date", …}')
+
+  withRange(
+    declare(
+      'watch [prefix]',
+      'write the changes that anybody commits, until Ctrl-C',
+      ['varve watch', 'varve watch user/ --json', 'varve watch --limit 1'],
+      commands => commands.watch,
+    ),
+  )
+
+  program.commandsGroup('Snapshots:')
 
   declare(
     'snapshot',
@@ -231,6 +287,8 @@ export function buildProgram({ output, stderr }: ProgramOutput, runner: Runner):
     commands => commands.history,
   ).option('--limit <n>', 'at most so many', wholeNumber)
 
+  program.commandsGroup('Moving data:')
+
   declare(
     'export <file>',
     'write the state to a .json or .jsonl file, or a snapshot to a snapshot file; .gz compresses the former',
@@ -243,6 +301,7 @@ export function buildProgram({ output, stderr }: ProgramOutput, runner: Runner):
   )
     .option('--snapshot <version>', 'this snapshot, with its time, tags and description')
     .option('--base <version>', 'only what differs from this snapshot')
+    .option('--encrypt', 'encrypt the snapshot file with the key of the store')
     .option('--tagged', 'write values that JSON does not have as {"$type": "Date", …}')
 
   declare(
@@ -251,6 +310,25 @@ export function buildProgram({ output, stderr }: ProgramOutput, runner: Runner):
     ['varve import state.jsonl.gz', 'varve import v3.snapshot'],
     commands => commands.importFrom,
   )
+
+  declare(
+    'replay <file>',
+    'replay a history in JSON lines, such as {"put": {"key": 1}, "del": ["old"]}, with a snapshot for each',
+    ['varve replay history.jsonl.gz', 'varve replay - < history.jsonl'],
+    commands => commands.replay,
+  )
+
+  declare(
+    'copy <from> <to>',
+    'copy a store to a new place, with all its snapshots; called again, go on where it was broken off',
+    ['varve copy ./.varve /backup/store', 'varve copy ./.varve ./encrypted --to-key-file varve.key'],
+    commands => commands.copy,
+  ).option(
+    '--to-key-file <file>',
+    'encrypt the copy with this key; by default, with that of the store, if it has one',
+  )
+
+  program.commandsGroup('Care:')
 
   withRetention(
     declare(
@@ -287,28 +365,12 @@ export function buildProgram({ output, stderr }: ProgramOutput, runner: Runner):
     commands => commands.stats,
   ).option('--prometheus', 'in the text form that Prometheus reads')
 
-  withRange(
-    declare(
-      'watch [prefix]',
-      'write the changes that anybody commits, until Ctrl-C',
-      ['varve watch', 'varve watch user/ --json', 'varve watch --limit 1'],
-      commands => commands.watch,
-    ),
-  )
-
   declare(
-    'replay <file>',
-    'replay a history in JSON lines, such as {"put": {"key": 1}, "del": ["old"]}, with a snapshot for each',
-    ['varve replay history.jsonl.gz', 'varve replay - < history.jsonl'],
-    commands => commands.replay,
-  )
-
-  declare(
-    'copy <from> <to>',
-    'copy all snapshots and the current state of a store to a new one',
-    ['varve copy ./.varve /backup/store'],
-    commands => commands.copy,
-  )
+    'rotate-key <file>',
+    'replace the key of an encrypted store by the one in a file',
+    ['varve rotate-key new.key', 'varve rotate-key new.key --key-file old.key --reencrypt'],
+    commands => commands.rotateKey,
+  ).option('--reencrypt', 'replace the keys of the records too, and encrypt all of them anew')
 
   declare(
     'bench',
@@ -317,6 +379,8 @@ export function buildProgram({ output, stderr }: ProgramOutput, runner: Runner):
     commands => commands.bench,
   ).option('--seconds <n>', 'how long each measurement takes', wholeNumber, 1)
 
+  program.commandsGroup('Help:')
+
   const completion = program
     .command('completion')
     .description('write what a shell reads to complete commands')
@@ -324,7 +388,7 @@ export function buildProgram({ output, stderr }: ProgramOutput, runner: Runner):
     .addArgument(new Argument('<shell>').choices(SHELLS))
     .addHelpText(
       'after',
-      '\nExamples:\n  $ source <(varve completion bash)\n  $ varve completion fish | source',
+      `\n${examplesHelp(['source <(varve completion bash)', 'varve completion fish | source'])}`,
     )
     .action(async (shell: Shell) => {
       await runner(completion.optsWithGlobals(), async session => {

@@ -6,6 +6,8 @@ import type { OutputStream } from './output.ts'
 export interface Progress {
   /** `total` may grow or be 0 while it is not known: then only what is done is shown. */
   update(done: number, total: number): void
+  /** The next part of the work begins: another label, other amounts. The same label goes on. */
+  begin(label: string, format: (amount: number) => string): void
   stop(): void
 }
 
@@ -15,10 +17,11 @@ const INTERVAL = 100
 const MAX_BAR = 30
 
 /** Shows nothing. */
-const NO_PROGRESS: Progress = { update() {}, stop() {} }
+const NO_PROGRESS: Progress = { update() {}, begin() {}, stop() {} }
 
 /**
- * A bar on a terminal, with the rate and the time left; nothing anywhere else.
+ * A bar on a terminal, with the rate and the time left; nothing anywhere else. Until it is told how far the work has
+ * come, it shows for how long it has been going on.
  *
  * @param format puts an amount in the units of the work, such as `12 MB`.
  */
@@ -28,39 +31,39 @@ export function progressBar(
   format: (amount: number) => string,
 ): Progress {
   if (stream.isTTY !== true) return NO_PROGRESS
-  const started = performance.now()
+  let started = performance.now()
   let bar: SingleBar | undefined
-  let _loading: Promise<void> | undefined
   let stopped = false
-  let done = 0
-  let total = 0
+  const state = { label, format, done: 0, total: 0 }
   const show = async (): Promise<void> => {
     const { default: cliProgress } = await import('cli-progress')
     if (stopped) return
     bar = new cliProgress.SingleBar({
-      format: () =>
-        barLine({ label, done, total, elapsed: performance.now() - started, format }, stream.columns),
+      format: () => barLine({ ...state, elapsed: performance.now() - started }, stream.columns),
       stream,
       fps: 1000 / INTERVAL,
       clearOnComplete: true,
       // A process that is killed could not show it again.
       hideCursor: false,
     })
-    bar.start(total, done)
+    bar.start(state.total, state.done)
   }
+  const showing = setTimeout(() => void show(), DELAY)
   return {
-    update(nowDone, nowTotal) {
-      done = nowDone
-      total = nowTotal
-      if (bar !== undefined) {
-        bar.setTotal(total)
-        bar.update(done)
-      } else if (performance.now() - started > DELAY) {
-        _loading ??= show()
-      }
+    update(done, total) {
+      state.done = done
+      state.total = total
+      bar?.setTotal(total)
+      bar?.update(done)
+    },
+    begin(nextLabel, nextFormat) {
+      if (nextLabel === state.label) return
+      Object.assign(state, { label: nextLabel, format: nextFormat, done: 0, total: 0 })
+      started = performance.now()
     },
     stop() {
       stopped = true
+      clearTimeout(showing)
       bar?.stop()
     },
   }
@@ -77,6 +80,7 @@ interface BarState {
 
 /** The line of a bar that fits into so many columns: on narrow terminals first the bar goes, then the rate. */
 export function barLine({ label, done, total, elapsed, format }: BarState, columns = 80): string {
+  if (done <= 0 && total <= 0) return fit([label, humanDuration(elapsed)], columns)
   const rate = elapsed > 0 ? done / elapsed : 0
   const speed = `${format(Math.round(rate * 1000))}/s`
   if (total <= 0) return fit([label, format(done), speed], columns)

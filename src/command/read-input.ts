@@ -1,8 +1,9 @@
 import { resolve } from 'node:path'
+import type { Readable } from 'node:stream'
 import { ImportError, InvalidArgumentError } from '../core/errors.ts'
-import { findInfinity } from '../transfer/find-infinity.ts'
 import { openImport } from '../transfer/open-file.ts'
 import { fromTypedJson } from '../transfer/typed-json.ts'
+import { parseJson } from './parse-json.ts'
 import type { Progress } from './progress-bar.ts'
 import type { Session } from './session.ts'
 
@@ -32,29 +33,48 @@ async function* readBytes(
 }
 
 /** Whoever reads a terminal or a pipe may wait for long: an abort ends the waiting. */
-async function* untilAborted(stream: AsyncIterable<unknown>, signal: AbortSignal): AsyncGenerator<unknown> {
-  const iterator = stream[Symbol.asyncIterator]()
+async function* untilAborted(stream: Readable, signal: AbortSignal): AsyncGenerator<unknown> {
+  const iterator: AsyncIterator<unknown> = stream[Symbol.asyncIterator]()
   const aborted = new Promise<never>((_, reject) => {
     signal.addEventListener('abort', () => reject(signal.reason), { once: true })
   })
   aborted.catch(() => undefined)
   signal.throwIfAborted()
-  for (;;) {
-    const next = await Promise.race([iterator.next(), aborted])
-    if (next.done === true) return
-    yield next.value
+  try {
+    for (;;) {
+      const next = await Promise.race([iterator.next(), aborted])
+      if (next.done === true) return
+      yield next.value
+    }
+  } finally {
+    // A pipe that somebody holds open would keep the process.
+    stream.destroy()
   }
 }
 
-/** The whole text of a file, or of standard input. */
-export async function readText(session: Session, file: string): Promise<string> {
-  const chunks: Uint8Array[] = []
-  for await (const chunk of readBytes(session, file)) chunks.push(chunk)
-  try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(chunks))
-  } catch (cause) {
-    throw new ImportError(`Cannot read ${nameOf(file)}: it is not text in UTF-8.`, { file, cause })
+/** The text of a file, or of standard input, piece by piece. */
+async function* readPieces(
+  session: Session,
+  file: string,
+  progress?: Progress,
+): AsyncGenerator<string, void, undefined> {
+  const decoder = new TextDecoder('utf-8', { fatal: true })
+  const decode = (bytes?: Uint8Array): string => {
+    try {
+      return decoder.decode(bytes, { stream: bytes !== undefined })
+    } catch (cause) {
+      throw new ImportError(`Cannot read ${nameOf(file)}: it is not text in UTF-8.`, { file, cause })
+    }
   }
+  for await (const chunk of readBytes(session, file, progress)) yield decode(chunk)
+  yield decode()
+}
+
+/** The whole text of a file, or of standard input. */
+export async function readText(session: Session, file: string, progress?: Progress): Promise<string> {
+  const pieces: string[] = []
+  for await (const piece of readPieces(session, file, progress)) pieces.push(piece)
+  return pieces.join('')
 }
 
 /** The lines of a file or of standard input that are not empty, with their numbers. */
@@ -63,18 +83,21 @@ export async function* readLines(
   file: string,
   progress?: Progress,
 ): AsyncGenerator<{ readonly line: number; readonly text: string }, void, undefined> {
-  const decoder = new TextDecoder()
-  let rest = ''
+  let unfinished: string[] = []
   let line = 0
-  for await (const chunk of readBytes(session, file, progress)) {
-    const parts = (rest + decoder.decode(chunk, { stream: true })).split('\n')
-    rest = parts.pop() as string
+  for await (const piece of readPieces(session, file, progress)) {
+    const parts = piece.split('\n')
+    unfinished.push(parts[0] as string)
+    if (parts.length === 1) continue
+    parts[0] = unfinished.join('')
+    unfinished = [parts.pop() as string]
     for (const text of parts) {
       line++
       if (text.trim() !== '') yield { line, text }
     }
   }
-  if (rest.trim() !== '') yield { line: line + 1, text: rest }
+  const text = unfinished.join('')
+  if (text.trim() !== '') yield { line: line + 1, text }
 }
 
 /** How a file is called in messages. */
@@ -90,16 +113,11 @@ export function nameOf(file: string): string {
 export function parseValue(text: string, tagged: boolean): unknown {
   let json: unknown
   try {
-    json = JSON.parse(text)
+    json = parseJson(text, 'The value')
   } catch (cause) {
-    throw new InvalidArgumentError(
-      `The value is not JSON (${(cause as Error).message}). --string takes it as a text as it is.`,
-      { cause },
-    )
-  }
-  const path = findInfinity(json, '$')
-  if (path !== undefined) {
-    throw new InvalidArgumentError(`The number at ${path} is too large: a double holds up to about 1.8e308.`)
+    throw new InvalidArgumentError(`${(cause as Error).message}. --string takes it as a text as it is.`, {
+      cause,
+    })
   }
   return tagged ? fromTypedJson(json, { file: 'the value' }) : json
 }

@@ -1,5 +1,6 @@
+import { InvalidArgumentError } from '../core/errors.ts'
 import type { SnapshotOptions } from '../snapshot/snapshot-manager.ts'
-import { findInfinity } from '../transfer/find-infinity.ts'
+import { parseJson } from './parse-json.ts'
 
 /** A line of a history: what it sets and deletes, and the snapshot that follows. */
 export interface ReplayStep {
@@ -12,19 +13,17 @@ export interface ReplayStep {
  * Reads a line of the form `{"put": {…}, "del": […], "tags": […], "description": "…", …}`, all of which may be left
  * out; `set` and `delete` are the same as `put` and `del`. Other members become the `userInfo` of the snapshot.
  *
- * @throws {Error} saying what is wrong with it.
+ * @throws {InvalidArgumentError} saying what is wrong with it.
  */
 export function parseReplayStep(text: string): ReplayStep {
-  const line: unknown = JSON.parse(text)
-  if (!isObject(line)) throw new Error('it is not a JSON object')
-  const path = findInfinity(line, '$')
-  if (path !== undefined) throw new Error(`the number at ${path} is too large`)
+  const line = parseJson(text, 'it')
+  if (!isObject(line)) throw new InvalidArgumentError('it is not a JSON object')
   const { put, set, del, delete: deleted, tag, tags, description, ...rest } = line
   const values = put ?? set ?? {}
-  if (!isObject(values)) throw new Error('"put" is not an object')
+  if (!isObject(values)) throw new InvalidArgumentError('"put" is not an object')
   const tagList = [...(tag === undefined ? [] : [tag]), ...strings(tags ?? [], 'tags')]
   if (description !== undefined && typeof description !== 'string')
-    throw new Error('"description" is not a text')
+    throw new InvalidArgumentError('"description" is not a text')
   return {
     put: Object.entries(values),
     del: strings(del ?? deleted ?? [], 'del'),
@@ -42,5 +41,5 @@ function isObject(value: unknown): value is Record<string, unknown> {
 
 function strings(value: unknown, name: string): string[] {
   if (Array.isArray(value) && value.every(item => typeof item === 'string')) return value
-  throw new Error(`"${name}" is not a list of texts`)
+  throw new InvalidArgumentError(`"${name}" is not a list of texts`)
 }

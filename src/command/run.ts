@@ -3,7 +3,7 @@ import { PersistenceError } from '../core/errors.ts'
 import { EXIT, type ExitCode, exitCodeOf, SIGNAL_EXIT } from './exit-code.ts'
 import { BROKEN_PIPE, Output } from './output.ts'
 import { buildProgram } from './program.ts'
-import { safeJson } from './safe-text.ts'
+import { escapeControls, jsonText } from './safe-text.ts'
 import type { Host } from './session.ts'
 import { storePlace } from './store-place.ts'
 import { styleFor } from './style.ts'
@@ -23,6 +23,7 @@ interface GlobalOptions {
   readonly store?: string
   readonly json?: boolean
   readonly debug?: boolean
+  readonly keyFile?: string
 }
 
 /**
@@ -33,7 +34,7 @@ interface GlobalOptions {
  */
 export async function run(args: readonly string[], host: Host): Promise<ExitCode> {
   const broken = new AbortController()
-  const output = new Output(host.stdout, host.env, () => broken.abort(BROKEN_PIPE))
+  const output = new Output(host.stdout, host.env, reason => broken.abort(reason))
   // Nobody is left to tell that standard error is gone.
   host.stderr.on('error', () => undefined)
   const signal = AbortSignal.any([host.signal, broken.signal])
@@ -43,7 +44,7 @@ export async function run(args: readonly string[], host: Host): Promise<ExitCode
     const place = storePlace(options.store, host.env)
     // The library is loaded with the commands: help and mistakes on the command line do not wait for it.
     const { Session } = await import('./commands/index.ts')
-    const outcome = await action(new Session({ host, output, json, signal, place }))
+    const outcome = await action(new Session({ host, output, json, signal, place, keyFile: options.keyFile }))
     if (typeof outcome === 'number') code = outcome
   })
   try {
@@ -54,10 +55,11 @@ export async function run(args: readonly string[], host: Host): Promise<ExitCode
     await output.flush().catch(() => undefined)
     if (host.signal.aborted) return SIGNAL_EXIT + (host.signal.reason as Interruption).number
     // Whoever read the output has had enough, as `head` has: that is no failure.
-    if (error === BROKEN_PIPE || broken.signal.aborted) return EXIT.done
+    const reason: unknown = broken.signal.aborted ? broken.signal.reason : error
+    if (reason === BROKEN_PIPE) return EXIT.done
     // Commander has written its message, or the help that was asked for.
-    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.done : EXIT.usage
-    return report(error, host, program.opts<GlobalOptions>())
+    if (reason instanceof CommanderError) return reason.exitCode === 0 ? EXIT.done : EXIT.usage
+    return report(reason, host, program.opts<GlobalOptions>())
   }
 }
 
@@ -67,13 +69,14 @@ function report(error: unknown, host: Host, { json, debug }: GlobalOptions): Exi
   const message = error instanceof Error ? error.message : String(error)
   const code = error instanceof PersistenceError ? error.code : 'INTERNAL'
   if (json === true) {
-    host.stderr.write(`${safeJson(JSON.stringify({ error: { code, message, exitCode } }))}\n`)
+    host.stderr.write(`${jsonText({ error: { code, message, exitCode } })}\n`)
   } else {
-    const line = safeJson(message.replaceAll(/\s*\n\s*/g, ' '))
+    // What is stored may be part of a message.
+    const line = escapeControls(message.replaceAll(/\s*\n\s*/g, ' '))
     const hint = code === 'INTERNAL' && debug !== true ? ' (--debug shows where)' : ''
     host.stderr.write(`${styleFor(host.stderr, host.env).red('varve:')} ${line}${hint}\n`)
   }
-  if (debug === true) host.stderr.write(`${safeJson(stackOf(error))}\n`)
+  if (debug === true) host.stderr.write(`${escapeControls(stackOf(error))}\n`)
   return exitCode
 }
 

@@ -1,12 +1,15 @@
 import type { Readable } from 'node:stream'
+import type { EncryptionKey } from '../crypto/encryption-key.ts'
+import { encrypted } from '../encryption/encrypted.ts'
 import type { Engine } from '../engine/engine.ts'
-import { lmdb } from '../engine/lmdb.ts'
 import { createPersistence } from '../persistence/create-persistence.ts'
 import type { Persistence } from '../persistence/persistence.ts'
 import type { RetentionPolicy } from '../snapshot/retention.ts'
+import { givenKey } from './encryption-key.ts'
 import type { Output, OutputStream } from './output.ts'
 import { type Progress, progressBar } from './progress-bar.ts'
-import { storeOptions } from './store-place.ts'
+import { escapeControls, jsonText } from './safe-text.ts'
+import { engineAt } from './store-place.ts'
 import { styleFor } from './style.ts'
 
 /** The process that a command runs in, or what a test puts in its place. */
@@ -26,6 +29,10 @@ export interface OpenOptions {
   readonly create?: boolean
   /** The policy to keep in the store. */
   readonly retention?: RetentionPolicy | undefined
+  /** Encrypt the keys of a new store as well. */
+  readonly encryptKeys?: boolean | undefined
+  /** The key of the store, where it is not that of the session. */
+  readonly encryptionKey?: EncryptionKey | undefined
 }
 
 /** One run of a command: where it reads and writes, and its store. */
@@ -38,13 +45,21 @@ export class Session {
   readonly signal: AbortSignal
   /** Where the store is: a folder, or a URL. */
   readonly place: string
+  /** A file that holds the key of the store. */
+  readonly keyFile: string | undefined
 
-  constructor(parts: Pick<Session, 'host' | 'output' | 'json' | 'signal' | 'place'>) {
+  constructor(parts: Pick<Session, 'host' | 'output' | 'json' | 'signal' | 'place' | 'keyFile'>) {
     this.host = parts.host
     this.output = parts.output
     this.json = parts.json
     this.signal = parts.signal
     this.place = parts.place
+    this.keyFile = parts.keyFile
+  }
+
+  /** The key that the command was given, if any. */
+  encryptionKey(): Promise<EncryptionKey | undefined> {
+    return givenKey(this.host, this.keyFile)
   }
 
   /** Opens the store for as long as `use` runs. */
@@ -53,9 +68,12 @@ export class Session {
     options: OpenOptions = {},
     place: string = this.place,
   ): Promise<T> {
-    const where = await storeOptions(place, this.host.cwd, options.create === true)
+    const engine = await engineAt(place, this.host.cwd, options.create === true)
+    const encryptionKey = options.encryptionKey ?? (await this.encryptionKey())
     const store = await createPersistence({
-      ...where,
+      engine,
+      ...(encryptionKey !== undefined && { encryptionKey }),
+      ...(options.encryptKeys !== undefined && { encryptKeys: options.encryptKeys }),
       ...(options.retention !== undefined && { retention: options.retention }),
     })
     try {
@@ -66,9 +84,10 @@ export class Session {
   }
 
   /** The engine of the store at a place, for what does not open it as a whole. */
-  async engineAt(place: string, options: Pick<OpenOptions, 'create'> = {}): Promise<Engine> {
-    const { engine, basePath } = await storeOptions(place, this.host.cwd, options.create === true)
-    return engine ?? lmdb(basePath as string)
+  async engineAt(folder: string, options: Pick<OpenOptions, 'create'> = {}): Promise<Engine> {
+    const place = await engineAt(folder, this.host.cwd, options.create === true)
+    const key = await this.encryptionKey()
+    return key === undefined ? place : encrypted(place, { key })
   }
 
   /** A bar on standard error for long work, for as long as `work` runs. */
@@ -87,7 +106,7 @@ export class Session {
 
   /** Writes a result: as one line of JSON, or as `forPeople` does. */
   async result(json: unknown, forPeople: () => Promise<void>): Promise<void> {
-    if (this.json) await this.output.line(JSON.stringify(json))
+    if (this.json) await this.output.line(jsonText(json))
     else await forPeople()
   }
 
@@ -95,6 +114,6 @@ export class Session {
   async note(text: string): Promise<void> {
     await this.output.flush()
     const { stderr, env } = this.host
-    stderr.write(`${styleFor(stderr, env).dim(text)}\n`)
+    stderr.write(`${styleFor(stderr, env).dim(escapeControls(text))}\n`)
   }
 }

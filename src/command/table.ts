@@ -1,3 +1,4 @@
+import { cut, displayWidth } from './display-width.ts'
 import type { Output } from './output.ts'
 
 /** A column of a table. */
@@ -24,7 +25,7 @@ export async function writeTable(
   rows: readonly (readonly string[])[],
 ): Promise<void> {
   const widths = columns.map(({ title = '' }, i) =>
-    Math.max(title.length, ...rows.map(row => (row[i] ?? '').length)),
+    rows.reduce((width, row) => Math.max(width, displayWidth(row[i] ?? '')), title.length),
   )
   const shown = columns.map((_, i) => i).filter(i => (widths[i] as number) > 0)
   const last = columns.length - 1
@@ -47,7 +48,7 @@ export async function writeTable(
       const column = columns[i] as Column
       const isLast = position === shown.length - 1
       const cell = cut(cells[i] ?? '', isLast ? output.columns - used : Number.POSITIVE_INFINITY)
-      const padding = ' '.repeat(Math.max(0, (widths[i] as number) - cell.length))
+      const padding = ' '.repeat(Math.max(0, (widths[i] as number) - displayWidth(cell)))
       const text = decorate(cell, column)
       if (column.align === 'right') line += padding + text
       else line += isLast ? text : text + padding
@@ -72,9 +73,4 @@ export function writeFacts(
   facts: readonly (readonly [label: string, text: string])[],
 ): Promise<void> {
   return writeTable(output, [{ style: output.style.dim }, {}], facts)
-}
-
-/** A text of at most so many characters; what is cut ends in `…`. */
-export function cut(text: string, length: number): string {
-  return text.length <= length ? text : `${text.slice(0, Math.max(0, length - 1))}…`
 }

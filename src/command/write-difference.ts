@@ -1,10 +1,10 @@
 import type { Difference } from '../snapshot/compare.ts'
+import { cut, displayWidth } from './display-width.ts'
 import { counted, humanCount } from './human-units.ts'
 import type { Output } from './output.ts'
 import { safeText } from './safe-text.ts'
 import type { Session } from './session.ts'
 import type { Style } from './style.ts'
-import { cut } from './table.ts'
 import { type ValueChange, valueChanges } from './value-changes.ts'
 import { valueLine } from './value-text.ts'
 
@@ -47,7 +47,7 @@ function textOf({ type, before, after }: ValueChange): string {
 /** Writes a line: a mark, a name in its colour and a text, cut to the width of the output. */
 export function writeMarked(output: Output, kind: Kind, name: string, text = '', indent = ''): Promise<void> {
   const start = cut(`${indent}${MARKS[kind]} ${safeText(name)}`, output.columns)
-  const room = output.columns - start.length - 2
+  const room = output.columns - displayWidth(start) - 2
   const painted = paint(output.style, kind)(start)
   return output.line(text === '' || room < 1 ? painted : `${painted}  ${cut(text, room)}`)
 }

@@ -136,7 +136,7 @@ export class ConflictError extends PersistenceError {
  * The storage engine failed: the folder cannot be written, the disk is full, the server is gone.
  *
  * Its code is `ENGINE`, or where more is known `ENGINE_NOT_A_FOLDER`, `ENGINE_NOT_WRITABLE`, `ENGINE_READ_ONLY`,
- * `ENGINE_DISK_FULL`, `FORMAT_TOO_NEW`, or, of the command, `ENGINE_NO_STORE`; on a server also `ENGINE_UNREACHABLE`,
+ * `ENGINE_DISK_FULL`, `ENGINE_DAMAGED`, `ENGINE_FILES_GONE`, `FORMAT_TOO_NEW`, or, where no store is made, `ENGINE_NO_STORE`; on a server also `ENGINE_UNREACHABLE`,
  * `ENGINE_ACCESS_DENIED`, `ENGINE_TOO_MANY_CONNECTIONS`, `ENGINE_VIEW_LOST`, `ENGINE_COMMIT_UNKNOWN` or
  * `ENGINE_VALUE_TOO_LARGE`; and of copies `COPY_SOURCE_EMPTY`, `COPY_TARGET_NOT_EMPTY` or `COPY_UNFINISHED`.
  */
@@ -145,6 +145,27 @@ export class EngineError extends PersistenceError {
     super(options?.code ?? 'ENGINE', message, options)
   }
 }
+
+/**
+ * An encrypted store or file cannot be read with the key that was given, or without one. Nothing was changed.
+ *
+ * Its code says why: `ENCRYPTION_KEY_MISSING`, `ENCRYPTION_KEY_WRONG`, `ENCRYPTION_KEY_OUTDATED` (another process has
+ * replaced the keys since this one opened the store), or `ENCRYPTION_NOT_ENCRYPTED` and `ENCRYPTION_OTHER_MODE`, where
+ * the store is not encrypted as the options say.
+ */
+export class EncryptionError extends PersistenceError {
+  constructor(message: string, options: PersistenceErrorOptions & { readonly code: EncryptionErrorCode }) {
+    super(options.code, message, options)
+  }
+}
+
+/** The codes of {@link EncryptionError}. */
+export type EncryptionErrorCode =
+  | 'ENCRYPTION_KEY_MISSING'
+  | 'ENCRYPTION_KEY_WRONG'
+  | 'ENCRYPTION_KEY_OUTDATED'
+  | 'ENCRYPTION_NOT_ENCRYPTED'
+  | 'ENCRYPTION_OTHER_MODE'
 
 /** The store was closed before, or while, the call ran. */
 export class StoreClosedError extends PersistenceError {

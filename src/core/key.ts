@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer'
 import { asBuffer } from './bytes.ts'
 import { DataIntegrityError, InvalidKeyError } from './errors.ts'
 
@@ -33,6 +34,11 @@ export function encodeKey(key: unknown): Uint8Array {
   return bytes
 }
 
+/** @throws {InvalidKeyError} where {@link encodeKey} does; bytes are made only of keys that may be too long. */
+export function assertKey(key: string): void {
+  if (key.length === 0 || 3 * key.length > MAX_KEY_BYTES || !key.isWellFormed()) encodeKey(key)
+}
+
 function tooLong(key: string): InvalidKeyError {
   const start = JSON.stringify(key.slice(0, 32).toWellFormed())
   return new InvalidKeyError(
@@ -44,6 +50,45 @@ function tooLong(key: string): InvalidKeyError {
 export function decodeKey(bytes: Uint8Array): string {
   return asBuffer(bytes).toString('utf8')
 }
+
+/** UTF-16 units from here on do not order as their UTF-8 does: surrogates stand for characters above all others. */
+const FIRST_SURROGATE = 0xd800
+const LAST_SURROGATE = 0xdfff
+
+/** Compares keys as their {@link encodeKey} forms compare: negative, zero or positive. */
+export function compareKeys(a: string, b: string): number {
+  if (a === b) return 0
+  const length = Math.min(a.length, b.length)
+  for (let i = 0; i < length; i++) {
+    const one = a.charCodeAt(i)
+    const other = b.charCodeAt(i)
+    if (one !== other) return rank(one) - rank(other)
+  }
+  return a.length - b.length
+}
+
+function rank(unit: number): number {
+  return unit >= FIRST_SURROGATE && unit <= LAST_SURROGATE ? unit + 0x10000 : unit
+}
+
+/** A key as it is stored, for messages and logs: its text, or hexadecimal where it is encrypted. */
+export function keyText(stored: Uint8Array): string {
+  const bytes = asBuffer(stored)
+  return isUtf8(bytes) ? decodeKey(bytes) : bytes.toString('hex')
+}
+
+/** How the keys of a state are stored. */
+export interface KeyCodec {
+  /** Whether stored keys order as the keys do. */
+  readonly ordered: boolean
+  /** @throws {InvalidKeyError} as {@link encodeKey} does. */
+  encode(key: unknown): Uint8Array
+  /** The inverse. @throws {DataIntegrityError} if no key is stored so. */
+  decode(stored: Uint8Array): string
+}
+
+/** Keys as they are. */
+export const PLAIN_KEYS: KeyCodec = { ordered: true, encode: encodeKey, decode: decodeKey }
 
 /** A counter as a key of its own: six bytes, big-endian. */
 export function counterKey(counter: number): Uint8Array {

@@ -43,16 +43,20 @@ const MAX_VALUE_BYTES = constants.MAX_STRING_LENGTH
  * ```
  */
 export function encodeValue(value: unknown): EncodedValue {
-  const encoded = isJsonExact(value) ? encodeAsJson(value) : encodeAsClone(value)
+  const text = exactText(value)
+  const encoded: EncodedValue =
+    text === undefined ? encodeAsClone(value) : { codec: JSON_CODEC, bytes: Buffer.from(text) }
   const size = encoded.bytes.byteLength
   if (size > MAX_VALUE_BYTES)
     throw refusal(`it takes ${size} bytes, and at most ${MAX_VALUE_BYTES} can be read back`)
   return encoded
 }
 
-function encodeAsJson(value: unknown): EncodedValue {
+/** The JSON text of a value that it carries without loss, which is what {@link encodeValue} stores of it. */
+export function exactText(value: unknown): string | undefined {
+  if (!isJsonExact(value)) return undefined
   try {
-    return { codec: JSON_CODEC, bytes: Buffer.from(JSON.stringify(value)) }
+    return JSON.stringify(value)
   } catch (cause) {
     throw refusal(
       `JSON.stringify fails with "${String(cause)}"; a string has at most ${MAX_VALUE_BYTES} characters`,
@@ -88,17 +92,32 @@ function refusal(reason: string, cause?: unknown): UnserializableValueError {
  * @throws {DataIntegrityError} if the codec is unknown, or the bytes are not of that codec
  */
 export function decodeValue(codec: number, bytes: Uint8Array): unknown {
-  try {
-    if (codec === JSON_CODEC) return JSON.parse(asBuffer(bytes).toString())
-    if (codec === V8_CODEC) return fromCloneBytes(bytes)
-  } catch (cause) {
-    throw new DataIntegrityError(
-      `A stored value is damaged, or was written by a newer Node.js: ${bytes.byteLength} bytes do not decode as ${codec === JSON_CODEC ? 'JSON' : "V8's structured clone"}.`,
-      { cause },
-    )
+  if (codec === JSON_CODEC) return decodeText(asBuffer(bytes).toString(), bytes.byteLength)
+  if (codec === V8_CODEC) {
+    try {
+      return fromCloneBytes(bytes)
+    } catch (cause) {
+      throw undecodable(bytes.byteLength, "V8's structured clone", cause)
+    }
   }
   throw new DataIntegrityError(
     `A stored value has the unknown codec ${codec}: the record is damaged, or was written by a newer version of varve.`,
+  )
+}
+
+/** {@link decodeValue} of JSON text, which took so many bytes. */
+export function decodeText(text: string, bytes: number): unknown {
+  try {
+    return JSON.parse(text)
+  } catch (cause) {
+    throw undecodable(bytes, 'JSON', cause)
+  }
+}
+
+function undecodable(bytes: number, form: string, cause: unknown): DataIntegrityError {
+  return new DataIntegrityError(
+    `A stored value is damaged, or was written by a newer Node.js: ${bytes} bytes do not decode as ${form}.`,
+    { cause },
   )
 }
 

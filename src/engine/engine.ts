@@ -1,3 +1,4 @@
+import type { KeyCodec } from '../core/key.ts'
 import type { MaybePromise } from '../core/maybe-promise.ts'
 
 /**
@@ -56,7 +57,8 @@ export interface FloorQuery {
 }
 
 /**
- * A consistent view of all tables: every answer it gives belongs to one and the same commit.
+ * A consistent view of all tables: every answer it gives belongs to one and the same commit. Where an engine loses one, with the
+ * connection that held it, its calls reject with an `EngineError` of the code `ENGINE_VIEW_LOST`, and varve reads again.
  *
  * Which commit that is, is settled at the latest by its first answer. A view may pin resources of the engine (LMDB:
  * pages freed since), so it is closed soon after it was opened. Key bytes passed in are not kept after the answer.
@@ -184,6 +186,11 @@ export interface Engine {
   readonly name: string
   /** Whether calls are round trips to a server: then varve asks for many things at the same time. */
   readonly remote?: boolean
+  /**
+   * How varve is to write the keys of the state, where not as they are. It may be asked once the engine is open, and is the
+   * same for the life of the store. Ranges of keys are slower where stored keys are not ordered as the keys are.
+   */
+  readonly keyCodec?: KeyCodec
   /** Opens, and creates where absent. Each `open` is matched by a `close`; only the last `close` releases. */
   open(): Promise<void>
   /** One lookup in the newest commit: `read().get(…)` without the view. */

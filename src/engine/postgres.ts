@@ -1,9 +1,11 @@
 import { InvalidArgumentError } from '../core/errors.ts'
-import { checkOptions, invalidOption, nonEmptyString, nonNegativeInteger } from '../core/options.ts'
+import { boolean, checkOptions, invalidOption, nonEmptyString, nonNegativeInteger } from '../core/options.ts'
 import type { Engine } from './engine.ts'
 import { createLifecycle } from './lifecycle.ts'
-import { createPool, type OwnPool, type PostgresPool } from './postgres/driver.ts'
+import { createPool, letBreak, type OwnPool, type PostgresPool } from './postgres/driver.ts'
 import { toEngineError } from './postgres/errors.ts'
+import { limitedPool } from './postgres/limited-pool.ts'
+import { removeRows } from './postgres/remove-rows.ts'
 import { openStore, type PostgresStore } from './postgres/store.ts'
 
 export type { PostgresPool } from './postgres/driver.ts'
@@ -13,14 +15,20 @@ export interface PostgresOptions {
   /** Such as `postgres://user:password@host:5432/database`. The engine makes connections of its own, and closes them. */
   readonly connectionString?: string
   /**
-   * A pool of the package `pg`, made with `pipeline: true` by preference. Each view that is open holds one of its
-   * connections, commits and watching one each. The engine does not end it.
+   * A pool of the package `pg` with room for 5 connections or more, made with `pipeline: true` by preference. Each view that is
+   * open holds one of its connections; commits, lookups and watching take one each, which views leave over. The engine
+   * does not end it.
    */
   readonly pool?: PostgresPool
   /** The schema of its tables, which is created where it is absent. Default `varve`. */
   readonly schema?: string
   /** The name of the store, of which the tables of a schema hold any number. Default `default`. */
   readonly store?: string
+  /**
+   * Whether to create the schema, its tables and the store where they are absent. Default true; with `false`, `open` rejects
+   * with the code `ENGINE_NO_STORE` instead.
+   */
+  readonly create?: boolean
   /**
    * For how long, in milliseconds, a call is tried again after a connection was lost or others came in between, where
    * that is safe. Default 10,000.
@@ -32,6 +40,13 @@ export interface PostgresOptions {
 const MAX_VIEW_CONNECTIONS = 48
 /** Connections for everything else: a commit, a listener, and lookups. */
 const MAX_CALL_CONNECTIONS = 6
+/** Of a pool of the caller's, views leave so many over: for a commit, a listener, and lookups. */
+const RESERVED_CONNECTIONS = 3
+/** A read may take place inside of another. */
+const MIN_VIEW_CONNECTIONS = 2
+const MIN_POOL = RESERVED_CONNECTIONS + MIN_VIEW_CONNECTIONS
+/** It takes a moment to connect, also where nothing is to be tried again. In milliseconds. */
+const MIN_CONNECT_TIMEOUT = 5_000
 const DEFAULT_SCHEMA = 'varve'
 const DEFAULT_STORE = 'default'
 const DEFAULT_RETRY_TIMEOUT = 10_000
@@ -44,20 +59,23 @@ const MAX_STORE_BYTES = 255
 interface Opened {
   readonly store: PostgresStore
   readonly pools: readonly OwnPool[]
+  /** Undoes what was done to a pool of the caller's. */
+  readonly leave: () => void
 }
 
 /**
  * The engine for a store that many hosts share: tables on a PostgreSQL server, through the package `pg`, which has to be
  * installed beside varve.
  *
- * The schema, its tables and the store are created where they are absent. A commit survives the death of this process and,
+ * The schema, its tables and the store are created where they are absent (see `create`). A commit survives the death of this process and,
  * with the server's default settings, of the server; `flush` makes sure of it. Commits of one store exclude each other
  * on all hosts, and what they commit is told to watchers on the others. `stats().bytes` is the size of the schema's
  * tables, of all stores; the entries are those of this store, and counting them reads it. `compact` vacuums the tables.
  *
  * @throws InvalidArgumentError for options that are not as they should be. `open` rejects with an `EngineError` of the
- *   code `ENGINE_UNREACHABLE`, `ENGINE_ACCESS_DENIED`, `ENGINE_TOO_MANY_CONNECTIONS`, `FORMAT_TOO_NEW` or `ENGINE`; other
- *   calls also with `ENGINE_READ_ONLY`, `ENGINE_DISK_FULL`, `ENGINE_VALUE_TOO_LARGE`, `ENGINE_VIEW_LOST` where the
+ *   code `ENGINE_UNREACHABLE`, `ENGINE_ACCESS_DENIED`, `ENGINE_TOO_MANY_CONNECTIONS`, `ENGINE_NO_STORE`,
+ *   `FORMAT_TOO_NEW` or `ENGINE`; other calls also with `ENGINE_READ_ONLY`, `ENGINE_TIMEOUT` (a limit of the server's on the
+ *   time of statements), `ENGINE_DISK_FULL`, `ENGINE_VALUE_TOO_LARGE`, `ENGINE_VIEW_LOST` where the
  *   connection broke in the middle of a longer read, and `ENGINE_COMMIT_UNKNOWN` where it broke before a commit was
  *   answered and the server could not be asked again.
  *
@@ -74,35 +92,44 @@ export function postgres(options: PostgresOptions): Engine {
     pool,
     schema = DEFAULT_SCHEMA,
     store: name = DEFAULT_STORE,
+    create = true,
     retryTimeout = DEFAULT_RETRY_TIMEOUT,
   } = checkPostgresOptions(options)
 
   async function connect(): Promise<Opened> {
+    const place = { schema, store: name, create, retryTimeout }
+    const timeout = Math.max(retryTimeout, MIN_CONNECT_TIMEOUT)
     if (pool !== undefined) {
-      return {
-        store: await openStore({ schema, store: name, viewPool: pool, callPool: pool, retryTimeout }),
-        pools: [],
+      const max = pool.options?.max
+      const viewPool = max === undefined ? pool : limitedPool(pool, max - RESERVED_CONNECTIONS, timeout)
+      const leave = letBreak(pool)
+      try {
+        return { store: await openStore({ ...place, viewPool, callPool: pool }), pools: [], leave }
+      } catch (error) {
+        leave()
+        throw error
       }
     }
     const pools: OwnPool[] = []
     try {
       for (const max of [MAX_VIEW_CONNECTIONS, MAX_CALL_CONNECTIONS]) {
-        pools.push(
-          await createPool({ connectionString: connectionString as string, max, timeout: retryTimeout }),
-        )
+        const own = await createPool({ connectionString: connectionString as string, max, timeout })
+        letBreak(own)
+        pools.push(own)
       }
       const [viewPool, callPool] = pools as [OwnPool, OwnPool]
-      return { store: await openStore({ schema, store: name, viewPool, callPool, retryTimeout }), pools }
+      return { store: await openStore({ ...place, viewPool, callPool }), pools, leave: () => undefined }
     } catch (error) {
       await endAll(pools)
       throw toEngineError(error, 'open', name)
     }
   }
 
-  const opened = createLifecycle<Opened>(connect, async ({ store, pools }) => {
+  const opened = createLifecycle<Opened>(connect, async ({ store, pools, leave }) => {
     await store.idle()
     await store.close()
     await endAll(pools)
+    leave()
   })
 
   return {
@@ -115,7 +142,42 @@ export function postgres(options: PostgresOptions): Engine {
     commit: async (build, options) => opened.get().store.commit(build, options?.flush === true),
     stats: async () => opened.get().store.stats(),
     subscribe: listener => opened.get().store.subscribe(listener),
-    compact: async options => opened.get().store.compact(options?.signal),
+    compact: async (options = {}) => opened.get().store.compact(options),
+  }
+}
+
+/**
+ * Removes a store from its database, with all snapshots, in one transaction. Its tables stay, for other stores. Whoever has the
+ * store open gets errors from then on.
+ *
+ * @returns whether there was one.
+ * @throws {EngineError} as `open` of {@link postgres} does.
+ *
+ * @example
+ * ```ts
+ * await removeStore({ connectionString: 'postgres://localhost/app', store: 'settings of a test' })
+ * ```
+ */
+export async function removeStore(options: PostgresOptions): Promise<boolean> {
+  const {
+    connectionString,
+    pool,
+    schema = DEFAULT_SCHEMA,
+    store = DEFAULT_STORE,
+    retryTimeout = DEFAULT_RETRY_TIMEOUT,
+  } = checkPostgresOptions(options)
+  try {
+    if (pool !== undefined) return await removeRows(pool, schema, store)
+    const timeout = Math.max(retryTimeout, MIN_CONNECT_TIMEOUT)
+    const own = await createPool({ connectionString: connectionString as string, max: 1, timeout })
+    letBreak(own)
+    try {
+      return await removeRows(own, schema, store)
+    } finally {
+      await own.end()
+    }
+  } catch (error) {
+    throw toEngineError(error, 'remove', store)
   }
 }
 
@@ -131,6 +193,7 @@ function checkPostgresOptions(options: unknown): PostgresOptions {
       pool: checkPool,
       schema: checkName(MAX_SCHEMA_BYTES),
       store: checkName(MAX_STORE_BYTES),
+      create: boolean,
       retryTimeout: nonNegativeInteger,
     },
     'postgres()',
@@ -144,8 +207,17 @@ function checkPostgresOptions(options: unknown): PostgresOptions {
 }
 
 function checkPool(value: unknown, name: string): PostgresPool {
-  if (typeof (value as PostgresPool | null)?.connect === 'function') return value as PostgresPool
-  throw invalidOption(name, 'a Pool of the package pg', value)
+  if (typeof (value as PostgresPool | null)?.connect !== 'function') {
+    throw invalidOption(name, 'a Pool of the package pg', value)
+  }
+  const pool = value as PostgresPool
+  const max = pool.options?.max ?? MIN_POOL
+  if (max < MIN_POOL) {
+    throw new InvalidArgumentError(
+      `The pool makes ${max} connections at most, and varve needs ${MIN_POOL} to go on whatever is asked for at the same time. Give it a larger "max".`,
+    )
+  }
+  return pool
 }
 
 function checkName(most: number): (value: unknown, name: string) => string {

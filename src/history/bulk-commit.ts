@@ -2,6 +2,7 @@ import { toByteString } from '../core/bytes.ts'
 import { ConflictError } from '../core/errors.ts'
 import { versionKey } from '../core/key.ts'
 import type { Batch, Engine, View } from '../engine/engine.ts'
+import { LostViews } from '../engine/view-lost.ts'
 import { withView } from '../engine/with-view.ts'
 import { CommitKeys } from './commit-keys.ts'
 import { ADDED, appendLogEntry, CHANGED, type LoggedChange, REMOVED, readLog, TOUCHED } from './commit-log.ts'
@@ -68,6 +69,16 @@ export interface BulkSource {
     keys: readonly Uint8Array[],
     patch: PatchBuffer,
   ): Promise<readonly ({ target: Payload | undefined } | undefined)[]>
+  /** Called every now and then while a change that was staged is rolled forward. */
+  readonly onProgress?: ((progress: BulkProgress) => void) | undefined
+}
+
+/** How far a large change has come, once it has been decided and can no more be cancelled. */
+export interface BulkProgress {
+  /** Entries that are in place. */
+  readonly entries: number
+  /** Entries of the change in all. */
+  readonly entriesTotal: number
 }
 
 /** What became of the keys of a patch. */
@@ -93,6 +104,7 @@ export async function bulkCommit(
   limits: HistoryLimits,
 ): Promise<BulkSummary> {
   let lostStages = 0
+  const views = new LostViews()
   for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
     const patch = new PatchBuffer(engine, committer, limits)
     try {
@@ -101,8 +113,8 @@ export async function bulkCommit(
       await patch.discard()
     } catch (error) {
       await patch.discard().catch(() => undefined)
-      if (error !== STAGE_LOST) throw error
-      lostStages++
+      if (error === STAGE_LOST) lostStages++
+      else if (!views.mayGoOn(error)) throw error
     }
   }
   throw new ConflictError(
@@ -183,7 +195,11 @@ async function prepareAndDecide(
     if (decision.kind === 'done') return { operationId, ...decision.counts }
     if (decision.kind === 'lost') return undefined
     if (decision.kind === 'pending') {
-      await rollForward(engine, committer, limits)
+      let entries = 0
+      await rollForward(engine, committer, limits, rows => {
+        entries += rows
+        source.onProgress?.({ entries, entriesTotal: Math.max(entries, patch.rowsStaged) })
+      })
       return { operationId, ...(await outcome(engine, committer, operation)) }
     }
     await catchUp(engine, source, patch, since, decision.sequence)
@@ -328,6 +344,7 @@ export async function rollForward(
   engine: Engine,
   committer: Committer,
   limits: HistoryLimits,
+  onRows?: (rows: number) => void,
 ): Promise<void> {
   const relief = new MemoryRelief(engine)
   const stage = new StagePosition()
@@ -340,6 +357,7 @@ export async function rollForward(
     if ('rows' in step) {
       // Each row is read from the stage, and written where it belongs.
       await relief.worked(2 * step.rows, 2 * step.bytes)
+      onRows?.(step.rows)
       continue
     }
     if (step.writer === committer.ids.writer) committer.keepOutcome(step.operation, countsOf(step))

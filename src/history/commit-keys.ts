@@ -12,7 +12,8 @@ export class CommitKeys {
   readonly sorted: readonly Uint8Array[]
   /** Where each given key stands among the sorted ones; `undefined` where it is the same place. */
   readonly #places: Uint32Array | undefined
-  #byName: Map<string, number> | undefined
+  /** The first of the given keys that have a name. */
+  #firsts: Map<string, number> | undefined
 
   constructor(given: readonly Uint8Array[]) {
     this.given = given
@@ -20,20 +21,21 @@ export class CommitKeys {
     if (given.length < 2) return
     const names = given.map(toByteString)
     if (isAscending(names)) return
-    const firsts = new Map<string, number>()
-    for (let i = 0; i < names.length; i++) {
-      const name = names[i] as string
-      if (!firsts.has(name)) firsts.set(name, i)
-    }
+    const firsts = firstsOf(names)
     const sorted: Uint8Array[] = []
-    const places = new Map<string, number>()
+    const places = new Uint32Array(given.length)
     for (const name of [...firsts.keys()].sort()) {
-      places.set(name, sorted.length)
-      sorted.push(given[firsts.get(name) as number] as Uint8Array)
+      const first = firsts.get(name) as number
+      places[first] = sorted.length
+      sorted.push(given[first] as Uint8Array)
+    }
+    if (sorted.length < given.length) {
+      for (let i = 0; i < names.length; i++)
+        places[i] = places[firsts.get(names[i] as string) as number] as number
     }
     this.sorted = sorted
-    this.#places = Uint32Array.from(names, name => places.get(name) as number)
-    this.#byName = places
+    this.#places = places
+    this.#firsts = firsts
   }
 
   /** The place among the sorted keys of the `index`-th given one. */
@@ -43,9 +45,19 @@ export class CommitKeys {
 
   /** The place of a key; `undefined` if it is none of them. */
   find(key: Uint8Array): number | undefined {
-    this.#byName ??= new Map(this.sorted.map((sorted, i) => [toByteString(sorted), i]))
-    return this.#byName.get(toByteString(key))
+    this.#firsts ??= firstsOf(this.given.map(toByteString))
+    const first = this.#firsts.get(toByteString(key))
+    return first === undefined ? undefined : this.placeOf(first)
   }
+}
+
+function firstsOf(names: readonly string[]): Map<string, number> {
+  const firsts = new Map<string, number>()
+  for (let i = 0; i < names.length; i++) {
+    const name = names[i] as string
+    if (!firsts.has(name)) firsts.set(name, i)
+  }
+  return firsts
 }
 
 function isAscending(names: readonly string[]): boolean {

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { bytesEqual, compareBytes } from '../core/bytes.ts'
 import { ConflictError, EngineError, InvalidArgumentError } from '../core/errors.ts'
+import { type KeyCodec, PLAIN_KEYS } from '../core/key.ts'
 import { abortSignal, callback, checkOptions } from '../core/options.ts'
 import {
   type Batch,
@@ -11,7 +12,10 @@ import {
   type Table,
   type View,
 } from '../engine/engine.ts'
+import { withView } from '../engine/with-view.ts'
 import { copyMark, FORMAT_KEY, isCopyMark, readFormat } from './format.ts'
+import { decodeHead, HEAD_KEY } from './head.ts'
+import { RowRekeyer } from './rekey-row.ts'
 
 /** How far a copy has come. */
 export interface CopyProgress {
@@ -97,6 +101,8 @@ class Copy {
   readonly #to: Engine
   readonly #signal: AbortSignal | undefined
   readonly #onProgress: ((progress: CopyProgress) => void) | undefined
+  /** Where keys are encrypted, here or there. */
+  readonly #rekeyer: RowRekeyer | undefined
   /** Tells this copy from another one to the same target. */
   readonly #mark: Uint8Array = copyMark(randomUUID())
   #records = 0
@@ -116,11 +122,18 @@ class Copy {
     this.#to = to
     this.#signal = signal
     this.#onProgress = onProgress
+    const [ours, theirs] = [from, to].map(engine => engine.keyCodec ?? PLAIN_KEYS) as [KeyCodec, KeyCodec]
+    if (!(ours.ordered && theirs.ordered)) this.#rekeyer = new RowRekeyer(ours, theirs)
   }
 
   async run(): Promise<CopySummary> {
     await this.#checkSource()
-    const resumed = await this.#begin()
+    let resumed = await this.#begin()
+    if (this.#rekeyer !== undefined && resumed) {
+      // What is there is in an order of its own, in which it cannot be compared.
+      for (const table of TABLES) if (table !== 'meta') await this.#clear(table)
+      resumed = false
+    }
     if (this.#onProgress !== undefined) {
       const { tables } = await this.#from.stats()
       for (const table of Object.values(tables)) this.#recordsTotal += table.entries
@@ -138,7 +151,12 @@ class Copy {
         code: 'COPY_SOURCE_EMPTY',
       })
     }
-    readFormat(format)
+    await readFormat(format, this.#view)
+    if (this.#rekeyer === undefined || decodeHead(await this.#view.get('meta', HEAD_KEY)).pending === 0)
+      return
+    throw new ConflictError(
+      'A large commit is under way in the source, whose keys are stored otherwise than those of the target. Try again when it has ended; if its writer is gone, opening the source ends it.',
+    )
   }
 
   /** Takes the target. Returns whether an earlier copy had begun there. */
@@ -170,9 +188,26 @@ class Copy {
       next?.catch(() => undefined)
       const through = isLast ? undefined : last
       if (resumed) await this.#write(table, await this.#difference(table, page.rows, after, through))
-      else await this.#write(table, page.rows)
+      else await this.#write(table, this.#rekeyed(table, page.rows))
       this.#count(page.rows)
       after = last
+    }
+  }
+
+  #rekeyed(table: Table, rows: readonly Row[]): readonly Row[] {
+    const rekeyer = this.#rekeyer
+    if (rekeyer === undefined) return rows
+    return rows.flatMap(row => rekeyer.row(table, row) ?? [])
+  }
+
+  async #clear(table: Table): Promise<void> {
+    for (let more = true; more; ) {
+      this.#signal?.throwIfAborted()
+      const page = await withView(this.#to, view => view.scan(table, { keysOnly: true }))
+      await this.#commit(batch => {
+        for (const { key } of page.rows) batch.delete(table, key)
+      })
+      more = page.more
     }
   }
 

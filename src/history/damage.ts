@@ -1,5 +1,6 @@
 import { DataIntegrityError } from '../core/errors.ts'
-import { decodeKey, lastVersionKey, splitVersionKey } from '../core/key.ts'
+import { keyText, lastVersionKey, splitVersionKey } from '../core/key.ts'
+import type { MaybePromise } from '../core/maybe-promise.ts'
 import type { View } from '../engine/engine.ts'
 import { parseRecord } from './record.ts'
 import { listSnapshotRows } from './snapshot-table.ts'
@@ -35,7 +36,7 @@ export async function nameDamage(view: View, error: unknown): Promise<unknown> {
   if (rowKey === undefined) return error
   const versions = await snapshotsSeeing(view, rowKey).catch(() => [])
   if (versions.length === 0) return error
-  const key = JSON.stringify(decodeKey(splitVersionKey(rowKey).key))
+  const key = JSON.stringify(keyText(splitVersionKey(rowKey).key))
   return new DataIntegrityError(
     `Key ${key} cannot be read at ${listVersions(versions)}, and is not affected elsewhere. ${(error as Error).message}`,
     { cause: error },
@@ -46,4 +47,14 @@ function listVersions(versions: readonly number[]): string {
   const names = versions.map(version => `v${version}`)
   if (names.length <= 5) return names.join(', ')
   return `${names[0]} to ${names.at(-1)} (${names.length} snapshots)`
+}
+
+/** What is read, or `undefined` where it is damaged. */
+export async function unlessDamaged<T>(read: () => MaybePromise<T>): Promise<T | undefined> {
+  try {
+    return await read()
+  } catch (error) {
+    if (error instanceof DataIntegrityError) return undefined
+    throw error
+  }
 }

@@ -1,6 +1,7 @@
 import { crc32 } from 'node:zlib'
 import { DataIntegrityError } from '../core/errors.ts'
 import type { Engine, View } from '../engine/engine.ts'
+import { readAgainIfLost } from '../engine/view-lost.ts'
 import { withView } from '../engine/with-view.ts'
 
 /**
@@ -82,7 +83,9 @@ export function decodeHead(stored: Uint8Array | undefined): Head {
   }
 }
 
-/** {@link withView}, with the head that the view shows. */
+/** {@link withView}, with the head that the view shows. If the view is lost, `read` begins again in another one. */
 export function withHead<T>(engine: Engine, read: (view: View, head: Head) => Promise<T>): Promise<T> {
-  return withView(engine, async view => read(view, decodeHead(await view.get('meta', HEAD_KEY))))
+  return readAgainIfLost(() =>
+    withView(engine, async view => read(view, decodeHead(await view.get('meta', HEAD_KEY)))),
+  )
 }

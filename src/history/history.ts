@@ -1,8 +1,9 @@
-import { counterKey } from '../core/key.ts'
+import { counterKey, type KeyCodec, PLAIN_KEYS } from '../core/key.ts'
 import { type Logger, SILENT_LOGGER } from '../core/logger.ts'
-import { type MaybePromise, whenReady } from '../core/maybe-promise.ts'
+import { isPromiseLike, type MaybePromise, whenReady } from '../core/maybe-promise.ts'
 import { Turns } from '../core/turns.ts'
 import type { Batch, Engine, EngineStats, View } from '../engine/engine.ts'
+import { isViewLost, LostViews, readAgainIfLost } from '../engine/view-lost.ts'
 import { withView } from '../engine/with-view.ts'
 import { type BulkGoal, type BulkSource, type BulkSummary, bulkCommit, rollForward } from './bulk-commit.ts'
 import { type Committed, Committer, type ExclusiveResult, type Mutation } from './committer.ts'
@@ -22,7 +23,7 @@ import {
   scanAt,
   scanLive,
 } from './reader.ts'
-import { type ParsedRecord, type Payload, parseRecord } from './record.ts'
+import { type ParsedRecord, type Payload, parseRecord, payloadLength } from './record.ts'
 import {
   dropSnapshots,
   listSnapshotRows,
@@ -108,6 +109,8 @@ function isSameState(a: Head, b: Head): boolean {
  */
 export class History {
   readonly engine: Engine
+  /** How the keys of the state are stored. Everything here and below knows them as they are stored. */
+  readonly keys: KeyCodec
   /** @internal */
   readonly limits: HistoryLimits
   readonly #committer: Committer
@@ -121,6 +124,7 @@ export class History {
 
   private constructor(engine: Engine, options: HistoryOptions) {
     this.engine = engine
+    this.keys = engine.keyCodec ?? PLAIN_KEYS
     this.limits = { ...DEFAULT_LIMITS, ...options.limits }
     this.#committer = new Committer({
       engine,
@@ -197,19 +201,34 @@ export class History {
     return () => this.#listeners.delete(listener)
   }
 
-  /** Runs `read` on one consistent view. */
+  /** Runs `read` on one consistent view; if that is lost, from its beginning on another. */
   async view<T>(read: (view: View, head: Head) => MaybePromise<T>): Promise<T> {
     return this.#withView(async view => read(view, await this.headIn(view)))
   }
 
   #withView<T>(read: (view: View) => MaybePromise<T>): Promise<T> {
-    return withView(this.engine, async view => {
-      try {
-        return await read(view)
-      } catch (error) {
-        throw await nameDamage(view, error)
-      }
-    })
+    return readAgainIfLost(() =>
+      withView(this.engine, view =>
+        named(
+          view,
+          attempt(() => read(view)),
+        ),
+      ),
+    )
+  }
+
+  /** {@link withView} without a promise where the engine answers at once. */
+  #inView<T>(read: (view: View) => MaybePromise<T>): MaybePromise<T> {
+    const view = this.engine.read()
+    const result = attempt(() => read(view))
+    if (isPromiseLike(result)) {
+      return finish(view, result).catch((error: unknown) => {
+        if (isViewLost(error)) return this.#withView(read)
+        throw error
+      })
+    }
+    view.close()
+    return result
   }
 
   /** The head in a view that the caller holds. */
@@ -242,15 +261,21 @@ export class History {
 
   /** The current record of a key: one lookup, unless a large commit may be under way at it. */
   get(key: Uint8Array): MaybePromise<ParsedRecord | undefined> {
-    return whenReady(this.engine.get('live', key), bytes => {
-      const record = bytes && parseRecord(key, bytes)
-      if (record !== undefined && record.birth <= this.#knownEpoch) return record
-      // The head is asked for after the record: what it says is visible by then is what the record shows.
-      return whenReady(this.engine.get('meta', HEAD_KEY), stored => {
-        const { epoch, pending } = this.#decodeHead(stored)
-        if (record === undefined ? pending === 0 : record.birth <= epoch) return record
-        return this.view((view, head) => readAt(view, key, head.epoch))
-      })
+    const stored = this.engine.get('live', key)
+    // No closure is made for what an embedded engine answers at once.
+    return isPromiseLike(stored)
+      ? stored.then(bytes => this.#current(key, bytes))
+      : this.#current(key, stored)
+  }
+
+  #current(key: Uint8Array, bytes: Uint8Array | undefined): MaybePromise<ParsedRecord | undefined> {
+    const record = bytes && parseRecord(key, bytes)
+    if (record !== undefined && record.birth <= this.#knownEpoch) return record
+    // The head is asked for after the record: what it says is visible by then is what the record shows.
+    return whenReady(this.engine.get('meta', HEAD_KEY), stored => {
+      const { epoch, pending } = this.#decodeHead(stored)
+      if (record === undefined ? pending === 0 : record.birth <= epoch) return record
+      return this.view((view, head) => readAt(view, key, head.epoch))
     })
   }
 
@@ -260,8 +285,8 @@ export class History {
   }
 
   /** What a key held at a snapshot. */
-  getAt(version: number, key: Uint8Array): Promise<ParsedRecord | undefined> {
-    return this.#withView(view => readAt(view, key, this.epochIn(view, version)))
+  getAt(version: number, key: Uint8Array): MaybePromise<ParsedRecord | undefined> {
+    return this.#inView(view => readAt(view, key, this.epochIn(view, version)))
   }
 
   getManyAt(version: number, keys: readonly Uint8Array[]): Promise<(ParsedRecord | undefined)[]> {
@@ -272,7 +297,7 @@ export class History {
    * The records of a range at a moment, in key order, in pages.
    *
    * A `consistent` iteration shows one commit to its end. Any other moves on to a fresh view when its own gets old, so
-   * as not to pin what others have freed: at a snapshot that makes no difference (and if the snapshot was dropped
+   * as not to pin what others have freed, or is lost with its connection: at a snapshot that makes no difference (and if the snapshot was dropped
    * meanwhile, it ends with `SnapshotNotFoundError`); of the current state, later pages may then show later commits.
    *
    * So that what was read need not stay in memory, an iteration at a snapshot also moves on when it has read a lot, and so
@@ -290,6 +315,7 @@ export class History {
     let rest: KeyRange | undefined = range
     let left = range.limit ?? Number.POSITIVE_INFINITY
     let seen: Head | undefined
+    const views = new LostViews()
     while (rest !== undefined && left > 0) {
       const view = this.engine.read()
       const opened = performance.now()
@@ -314,6 +340,7 @@ export class History {
           left -= records.length
           rest = page.resumeAfter && resumed(range, page.resumeAfter)
           for (const { record } of records) bytes += this.#roomOf(record)
+          views.answered()
           if (records.length > 0) yield records
           await turns.breathe()
         } while (
@@ -323,7 +350,7 @@ export class History {
           !(renewable && bytes >= MAX_VIEW_BYTES && (moment !== 'head' || (await this.#isNewest(head))))
         )
       } catch (error) {
-        throw await nameDamage(view, error)
+        if (consistent || !views.mayGoOn(error)) throw await nameDamage(view, error)
       } finally {
         view.close()
       }
@@ -331,8 +358,9 @@ export class History {
     }
   }
 
-  #roomOf({ bytes }: ParsedRecord): number {
-    return this.engine.storedBytes?.(bytes.byteLength) ?? bytes.byteLength
+  #roomOf(record: ParsedRecord): number {
+    const length = payloadLength(record)
+    return this.engine.storedBytes?.(length) ?? length
   }
 
   async #isNewest(head: Head): Promise<boolean> {
@@ -474,6 +502,33 @@ export class History {
 
   stats(): Promise<EngineStats> {
     return Promise.resolve(this.engine.stats())
+  }
+}
+
+/** What `read` answers; what it throws, as a rejection. */
+function attempt<T>(read: () => MaybePromise<T>): MaybePromise<T> {
+  try {
+    return read()
+  } catch (error) {
+    return Promise.reject(error)
+  }
+}
+
+/** Waits for what is read of a view, then closes it. */
+async function finish<T>(view: View, result: MaybePromise<T>): Promise<T> {
+  try {
+    return await named(view, result)
+  } finally {
+    view.close()
+  }
+}
+
+/** Waits for what is read of a view. What it fails with says which snapshots are affected. */
+async function named<T>(view: View, result: MaybePromise<T>): Promise<T> {
+  try {
+    return await result
+  } catch (error) {
+    throw await nameDamage(view, error)
   }
 }
 

@@ -30,6 +30,8 @@ export interface HistoryLimits {
   readonly chunkKeys: number
   /** Distinct keys that a pass over the change lists returns at most; it holds twice as many at a time. */
   readonly pageKeys: number
+  /** Encrypted keys that are sorted together; twice as many are in memory at a time. */
+  readonly sortKeys: number
   /** Change lists are packed once so many epochs have been sealed. */
   readonly packListEpochs: number
   /** A packed row of change lists holds at most so many lists, and is full with so many keys. */
@@ -75,6 +77,7 @@ export const DEFAULT_LIMITS: HistoryLimits = {
   runKeys: 25_000,
   chunkKeys: 512,
   pageKeys: 25_000,
+  sortKeys: 50_000,
   packListEpochs: 64,
   packedLists: 64,
   packedKeys: 4096,

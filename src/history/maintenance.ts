@@ -1,8 +1,9 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { fromByteString, toByteString } from '../core/bytes.ts'
 import { DataIntegrityError, StoreClosedError } from '../core/errors.ts'
-import { counterAt, counterKey, counterTupleKey, decodeKey } from '../core/key.ts'
+import { counterTupleKey, keyText } from '../core/key.ts'
 import type { Logger } from '../core/logger.ts'
+import { Turns } from '../core/turns.ts'
 import type { Engine, View } from '../engine/engine.ts'
 import {
   appendRun,
@@ -18,6 +19,7 @@ import { freeVersions } from './free-versions.ts'
 import { type Head, withHead } from './head.ts'
 import type { HistoryLimits } from './limits.ts'
 import { MemoryRelief } from './memory-relief.ts'
+import { openCounter, sealCounter } from './meta-row.ts'
 import type { Packer } from './packer.ts'
 import { epochsToFree, listSnapshotRows, unmarkForFreeing } from './snapshot-table.ts'
 import { abandonedStages, removeStagedRows } from './stage.ts'
@@ -28,7 +30,7 @@ const FEW_LOG_ENTRIES = 16
 /** Up to which epoch the change lists are packed. */
 const PACKED_LISTS_KEY = Buffer.from('packed-lists')
 /** Between two pieces of work while callers are writing, in milliseconds. */
-const PAUSE = 100
+const PAUSE = 200
 /** Rows that a step reads or writes, roughly, of tables that may be large. */
 const STEP_ROWS = 1000
 /** Keys whose versions are read at the same time, when they are looked through for freeing. */
@@ -227,7 +229,7 @@ export class Maintenance {
             } catch (err) {
               // What is damaged stays, and keeps nothing else from being freed.
               if (!(err instanceof DataIntegrityError)) throw err
-              this.#logger.warn({ err, key: decodeKey(key) }, 'varve: a damaged key is not freed')
+              this.#logger.warn({ err, key: keyText(key) }, 'varve: a damaged key is not freed')
             }
           }
           for (let at = 0; at < keys.length; at += FREED_TOGETHER) {
@@ -253,7 +255,7 @@ export class Maintenance {
   async #packChanges(least: number): Promise<boolean> {
     const due = async (view: View, head: Head): Promise<EpochRange | undefined> => {
       const stored = await view.get('meta', PACKED_LISTS_KEY)
-      const after = stored === undefined ? 0 : counterAt(stored)
+      const after = stored === undefined ? 0 : openCounter(PACKED_LISTS_KEY, stored)
       const through = await foldedThrough(view, head)
       return through - after < least ? undefined : { after, through }
     }
@@ -263,7 +265,7 @@ export class Maintenance {
       if (range === undefined) return { value: false }
       const snapshots = (await listSnapshotRows(view)).map(snapshot => snapshot.epoch)
       const through = await packChangeLists(view, batch, range, snapshots, this.#limits)
-      batch.put('meta', PACKED_LISTS_KEY, counterKey(through))
+      batch.put('meta', PACKED_LISTS_KEY, sealCounter(PACKED_LISTS_KEY, through))
       return { value: true }
     })
   }
@@ -307,7 +309,9 @@ async function gatherRuns(view: View, head: Head, limits: HistoryLimits): Promis
   let keys = 0
   let through = head.folded
   let complete = true
+  const turns = new Turns()
   for await (const entries of readLog(view, head.folded)) {
+    await turns.breathe()
     for (const entry of entries) {
       if (keys >= limits.runKeys && entry.sequence > through) return piece()
       if (entry.epoch > head.epoch) return complete ? piece() : undefined

@@ -41,6 +41,7 @@ export class PatchBuffer {
   #bytes = 0
   #stage: StageId | undefined
   #runs = 0
+  #rowsStaged = 0
   /** The keys that were staged, so that most of those that were not need not be looked for. */
   #staged: BloomFilter | undefined
   readonly #relief: MemoryRelief
@@ -60,6 +61,11 @@ export class PatchBuffer {
   /** How many runs the stage has. */
   get runs(): number {
     return this.#runs
+  }
+
+  /** How many rows were staged; one that was staged twice counts twice. */
+  get rowsStaged(): number {
+    return this.#rowsStaged
   }
 
   /** The rows in memory: all of them, or those not staged yet. */
@@ -104,6 +110,7 @@ export class PatchBuffer {
       }
       const part = targets.slice(start, end)
       for (const { key } of part) this.#staged.add(key)
+      this.#rowsStaged += part.length
       const known = !isNew
       await this.#committer.exclusive(async (view, batch) => {
         if (known) await assertStaged(view, stage)

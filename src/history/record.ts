@@ -2,8 +2,8 @@ import { deflateRawSync, inflateRawSync } from 'node:zlib'
 import { asBuffer, EMPTY_BYTES } from '../core/bytes.ts'
 import { CHECKED, checksum, checksumOfRange } from '../core/crc32.ts'
 import { DataIntegrityError } from '../core/errors.ts'
-import { decodeKey } from '../core/key.ts'
-import { decodeValue, type EncodedValue, encodedEqual, JSON_CODEC } from '../core/value-codec.ts'
+import { keyText } from '../core/key.ts'
+import { decodeText, decodeValue, type EncodedValue, encodedEqual, JSON_CODEC } from '../core/value-codec.ts'
 import { VarintReader, varintLength, writeVarint } from '../core/varint.ts'
 
 /**
@@ -102,6 +102,9 @@ export function fromPayload(payload: Payload): EncodedValue {
 
 /** The value that a payload holds. */
 export function decodePayload(payload: Payload): unknown {
+  if (payload.codec === JSON_CODEC && payload instanceof StoredRecord) {
+    return decodeText(payload.text(), payload.byteLength)
+  }
   const { codec, bytes } = fromPayload(payload)
   return decodeValue(codec, bytes)
 }
@@ -134,19 +137,57 @@ export function parseRecord(key: Uint8Array, record: Uint8Array): ParsedRecord {
   if (end >= 2 && checksum(record, checksum(key)) === CHECKED) {
     // The common case by hand: an epoch below 128 is one byte.
     const first = record[1] as number
-    if (first < 0x80) return { codec: record[0] as number, birth: first, bytes: record.subarray(2, end) }
+    if (first < 0x80) return new StoredRecord(record, first, 2)
     const reader = new VarintReader(record, 1, end)
     const birth = reader.next()
-    return { codec: record[0] as number, birth, bytes: record.subarray(reader.offset, end) }
+    return new StoredRecord(record, birth, reader.offset)
   }
   throw new DataIntegrityError(
-    `The record of key ${JSON.stringify(decodeKey(key))} does not match its checksum: the stored data is damaged. Run verify() to see how far the damage goes.`,
+    `The record of key ${JSON.stringify(keyText(key))} does not match its checksum: the stored data is damaged. Run verify() to see how far the damage goes.`,
   )
+}
+
+/** A record as it was read. Most are asked for their value only, or for how long it is: neither takes a view of it. */
+class StoredRecord implements ParsedRecord {
+  readonly codec: number
+  readonly birth: number
+  /** Of the payload. */
+  readonly byteLength: number
+  readonly #record: Uint8Array
+  readonly #start: number
+  #bytes: Uint8Array | undefined
+
+  constructor(record: Uint8Array, birth: number, start: number) {
+    this.codec = record[0] as number
+    this.birth = birth
+    this.byteLength = record.byteLength - CHECKSUM_BYTES - start
+    this.#record = record
+    this.#start = start
+  }
+
+  get bytes(): Uint8Array {
+    this.#bytes ??= this.#record.subarray(this.#start, this.#start + this.byteLength)
+    return this.#bytes
+  }
+
+  text(): string {
+    return asBuffer(this.#record).toString('utf8', this.#start, this.#start + this.byteLength)
+  }
+}
+
+/** How many bytes a payload takes. */
+export function payloadLength(payload: Payload): number {
+  return payload instanceof StoredRecord ? payload.byteLength : payload.bytes.byteLength
 }
 
 /** Whether two payloads are stored in the same bytes. */
 export function samePayload(a: Payload, b: Payload): boolean {
-  return a.codec === b.codec && a.bytes.byteLength === b.bytes.byteLength && asBuffer(a.bytes).equals(b.bytes)
+  return a.codec === b.codec && payloadLength(a) === payloadLength(b) && asBuffer(a.bytes).equals(b.bytes)
+}
+
+/** How many bytes the encoded value of a payload takes that is not a tombstone's: inflated. */
+function encodedLength(payload: Payload): number {
+  return isDeflated(payload.codec) ? new VarintReader(payload.bytes).next() : payloadLength(payload)
 }
 
 /**
@@ -157,6 +198,8 @@ export function payloadsEqual(a: Payload | undefined, b: Payload | undefined): b
   if (a === undefined || b === undefined) return a === b
   if (samePayload(a, b)) return true
   if (a.codec === TOMBSTONE || b.codec === TOMBSTONE) return false
+  // Another order of properties leaves JSON as long as it is: most that differ need not be inflated.
+  if (isJsonPayload(a.codec) && isJsonPayload(b.codec) && encodedLength(a) !== encodedLength(b)) return false
   return encodedEqual(fromPayload(a), fromPayload(b))
 }
 

@@ -1,13 +1,14 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { bytesEqual } from '../core/bytes.ts'
 import { DataIntegrityError } from '../core/errors.ts'
-import { counterAt, decodeKey, splitVersionKey } from '../core/key.ts'
+import { counterAt, type KeyCodec, PLAIN_KEYS, splitVersionKey } from '../core/key.ts'
 import { abortSignal, callback, checkOptions } from '../core/options.ts'
-import type { Damage, Engine, Row, Table, View } from '../engine/engine.ts'
+import type { Damage, Engine, Page, Row, Table, View } from '../engine/engine.ts'
 import { withView } from '../engine/with-view.ts'
 import { checkChangeRow, lastEpochOf } from './change-list.ts'
+import { checkMetaRow } from './check-meta.ts'
 import { readLogRow } from './commit-log.ts'
-import { snapshotsSeeing } from './damage.ts'
+import { snapshotsSeeing, unlessDamaged } from './damage.ts'
 import { FORMAT_KEY, readFormat } from './format.ts'
 import { decodeHead, HEAD_KEY, type Head } from './head.ts'
 import { decodePayload, parseRecord, TOMBSTONE } from './record.ts'
@@ -47,10 +48,10 @@ export interface VerifyOptions {
  * where the engine can be damaged below its records, at what lies there. A damaged store does no harm to who verifies it.
  */
 export async function verifyEngine(engine: Engine, options: VerifyOptions = {}): Promise<Verification> {
-  if (engine.salvage === undefined) return withView(engine, view => verifyView(view, options))
+  if (engine.salvage === undefined) return withView(engine, view => verifyView(view, keysOf(engine), options))
   const view = await engine.salvage({ signal: options.signal })
   try {
-    return await verifyView(view, options, view.damage)
+    return await verifyView(view, keysOf(engine), options, view.damage)
   } finally {
     view.close()
   }
@@ -87,12 +88,17 @@ export function checkVerifyOptions(options: unknown): VerifyOptions {
   return checkOptions<VerifyOptions>(options, { signal: abortSignal, onProgress: callback }, 'verify()')
 }
 
+function keysOf(engine: Engine): KeyCodec {
+  return engine.keyCodec ?? PLAIN_KEYS
+}
+
 async function verifyView(
   view: View,
+  keys: KeyCodec,
   options: VerifyOptions,
   damage: readonly Damage[] = [],
 ): Promise<Verification> {
-  const walk = new Walk(view, options)
+  const walk = new Walk(view, keys, options)
   for (const { table, message } of damage) walk.problems.push({ message, ...(table && { table }) })
   await walk.run()
   return { ok: walk.problems.length === 0, checked: walk.checked, problems: walk.problems }
@@ -102,30 +108,28 @@ class Walk {
   readonly problems: Problem[] = []
   checked = 0
   readonly #view: View
+  readonly #keys: KeyCodec
   readonly #options: VerifyOptions
 
-  constructor(view: View, options: VerifyOptions) {
+  constructor(view: View, keys: KeyCodec, options: VerifyOptions) {
     this.#view = view
+    this.#keys = keys
     this.#options = options
   }
 
   async run(): Promise<void> {
-    let head: Head | undefined
     try {
       const format = await this.#view.get('meta', FORMAT_KEY)
       if (format === undefined) throw new DataIntegrityError('The record of the format is missing.')
-      readFormat(format)
+      await readFormat(format, this.#view)
     } catch (error) {
       // What a newer varve wrote would look damaged all over.
       if (!(error instanceof DataIntegrityError)) throw error
       this.#report('meta', error)
     }
-    try {
-      head = decodeHead(await this.#view.get('meta', HEAD_KEY))
-      this.checked++
-    } catch (error) {
-      this.#report('meta', error)
-    }
+    const stored = await this.#view.get('meta', HEAD_KEY)
+    const head = await unlessDamaged(() => decodeHead(stored))
+    await this.#each('meta', checkMetaRow)
     await this.#live(head)
     await this.#history(head)
     await this.#log(head)
@@ -137,6 +141,23 @@ class Walk {
       covered = lastEpochOf(row)
     })
     await this.#snapshots(head)
+    // Of their rows each is checked by whoever needs it; an engine that encrypts tells here whether they are whole.
+    await this.#readable('meta')
+    await this.#readable('staged')
+  }
+
+  async #readable(table: Table): Promise<void> {
+    try {
+      for (let gt: Uint8Array | undefined, more = true; more; ) {
+        this.#options.signal?.throwIfAborted()
+        const page: Page = await this.#view.scan(table, { gt })
+        gt = page.rows.at(-1)?.key ?? gt
+        more = page.more
+      }
+    } catch (error) {
+      if (!(error instanceof DataIntegrityError)) throw error
+      this.#report(table, error)
+    }
   }
 
   /** Every entry up to the newest, each with all its parts. */
@@ -167,6 +188,8 @@ class Walk {
     let size = 0
     await this.#each('live', ({ key, value }) => {
       size++
+      // An encrypted key has a checksum of its own.
+      if (!this.#keys.ordered) this.#keys.decode(key)
       const record = parseRecord(key, value)
       if (head !== undefined && head.pending === 0 && record.birth > head.epoch) {
         throw new Error(`the record was written in epoch ${record.birth}, after the open epoch ${head.epoch}`)
@@ -255,17 +278,17 @@ class Walk {
     this.problems.push({
       table,
       message,
-      ...affectedKey(table, row),
+      ...affectedKey(table, row, this.#keys),
       ...(versions.length > 0 && { versions }),
     })
   }
 }
 
-function affectedKey(table: Table, row: Row | undefined): { readonly key?: string } {
+function affectedKey(table: Table, row: Row | undefined, keys: KeyCodec): { readonly key?: string } {
   if (row === undefined) return {}
-  if (table === 'live') return { key: decodeKey(row.key) }
   try {
-    return table === 'history' ? { key: decodeKey(splitVersionKey(row.key).key) } : {}
+    if (table === 'live') return { key: keys.decode(row.key) }
+    return table === 'history' ? { key: keys.decode(splitVersionKey(row.key).key) } : {}
   } catch {
     return {}
   }

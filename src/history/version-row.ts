@@ -1,5 +1,5 @@
 import { DataIntegrityError } from '../core/errors.ts'
-import { decodeKey, splitVersionKey, versionKey } from '../core/key.ts'
+import { keyText, splitVersionKey, versionKey } from '../core/key.ts'
 import { JSON_CODEC } from '../core/value-codec.ts'
 import { type Chain, openChain } from '../delta/chain-record.ts'
 import type { Row } from '../engine/engine.ts'
@@ -29,7 +29,7 @@ export function parseVersionRow(row: Row): VersionRow {
   throw mark(
     row.key,
     new DataIntegrityError(
-      `A version of key ${JSON.stringify(decodeKey(key))} stands under epoch ${birth} but was written in ${record.birth}: the store is damaged.`,
+      `A version of key ${JSON.stringify(keyText(key))} stands under epoch ${birth} but was written in ${record.birth}: the store is damaged.`,
     ),
   )
 }
@@ -109,7 +109,7 @@ function inChain<T>(key: Uint8Array, record: ParsedRecord, read: () => T): T {
     return read()
   } catch (cause) {
     if (!(cause instanceof DataIntegrityError)) throw cause
-    const message = `The versions of key ${JSON.stringify(decodeKey(key))} from epoch ${record.birth} on cannot be read: ${cause.message}`
+    const message = `The versions of key ${JSON.stringify(keyText(key))} from epoch ${record.birth} on cannot be read: ${cause.message}`
     throw mark(versionKey(key, record.birth), new DataIntegrityError(message, { cause }))
   }
 }

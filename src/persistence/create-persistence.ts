@@ -1,3 +1,4 @@
+import { InvalidArgumentError } from '../core/errors.ts'
 import { SILENT_LOGGER } from '../core/logger.ts'
 import type { Engine } from '../engine/engine.ts'
 import { lmdb } from '../engine/lmdb.ts'
@@ -14,6 +15,7 @@ import { Persistence } from './persistence.ts'
  * @typeParam S The keys of the state and the types of their values.
  * @throws {InvalidArgumentError} for an option that is unknown or not as it should be.
  * @throws {EngineError} if the store cannot be opened.
+ * @throws {EncryptionError} if it is encrypted and the key is wrong or missing, or a key is given and it is not.
  *
  * @example
  * ```ts
@@ -34,7 +36,8 @@ export async function createPersistence<S = Record<string, unknown>>(
   const checked = checkPersistenceOptions(options)
   const { basePath, delta = 'auto', compression = true, retention, maxSnapshots } = checked
   const logger = checked.logger ?? debugLogger() ?? SILENT_LOGGER
-  const engine = checked.engine ?? (basePath === undefined ? await inMemory() : lmdb(basePath))
+  const place = checked.engine ?? (basePath === undefined ? await inMemory() : lmdb(basePath))
+  const engine = await withEncryption(place, checked)
   const history = await History.open(engine, {
     flush: checked.durability === 'power',
     logger,
@@ -65,6 +68,19 @@ export async function createPersistence<S = Record<string, unknown>>(
     }
   }
   return persistence
+}
+
+/** Loaded only when it is wanted, too. */
+async function withEncryption(
+  engine: Engine,
+  { encryptionKey, encryptKeys }: PersistenceOptions,
+): Promise<Engine> {
+  if (encryptionKey === undefined) {
+    if (encryptKeys !== true) return engine
+    throw new InvalidArgumentError('Option "encryptKeys" needs the option "encryptionKey".')
+  }
+  const { encrypted } = await import('../encryption/encrypted.ts')
+  return encrypted(engine, { key: encryptionKey, ...(encryptKeys !== undefined && { encryptKeys }) })
 }
 
 /** Loaded only when it is wanted: the command never needs it, and starts sooner without. */

@@ -6,8 +6,10 @@ import { TieredCache } from '../cache/tiered-cache.ts'
 import { InvalidArgumentError } from '../core/errors.ts'
 import type { Logger } from '../core/logger.ts'
 import { isPromiseLike } from '../core/maybe-promise.ts'
+import { isEncrypted } from '../encryption/is-encrypted.ts'
 import { HEAD_KEY } from '../history/head.ts'
 import type { History } from '../history/history.ts'
+import { cacheSeal } from './cache-seal.ts'
 import { type CachedReads, uncachedReads } from './cached-reads.ts'
 import { inflatedValues } from './inflated-values.ts'
 import type { PersistenceOptions } from './options.ts'
@@ -36,6 +38,7 @@ export async function openCache(
     kind: typeof cache === 'string' ? cache : 'custom',
     mode: embedded ? 'strong' : cacheMode,
     logger,
+    seal: isEncrypted(history.engine) ? cacheSeal(history.engine.keyRing(), history.keys) : undefined,
   })
 }
 

@@ -11,16 +11,28 @@ export interface OperationMetrics {
   readonly errors: number
   /** Bytes of the values they read or wrote, as they are stored; of exports, of the files. */
   readonly bytes: number
-  /** Of the successful calls that were timed: the first and every sixteenth. */
+  /** Of the successful calls that were timed: every sixteenth of the first thousand, and then every sixty-fourth. */
   readonly latency: { readonly p50: number; readonly p95: number; readonly p99: number; readonly max: number }
 }
 
-/** One in so many calls is timed: enough for quantiles, and next to nothing for calls of a microsecond. */
+/**
+ * One in so many calls is timed, beginning with the first: enough for quantiles, and next to nothing for calls of a
+ * microsecond. Powers of two.
+ */
 const SAMPLE_EVERY = 16
+/** The same for calls of which there have been many. */
+const SAMPLE_MANY_EVERY = 64
+const MANY = 1024
+
+function isTimed(count: number): boolean {
+  return (count & ((count < MANY ? SAMPLE_EVERY : SAMPLE_MANY_EVERY) - 1)) === 0
+}
 
 const NANOSECONDS = 1e6
 
-class Operation implements ByteMeter {
+/** What is known of one kind of call. */
+export class Operation implements ByteMeter {
+  readonly name: string
   count = 0
   errors = 0
   bytes = 0
@@ -31,7 +43,8 @@ class Operation implements ByteMeter {
   readonly finished: () => void
   readonly failed: (error: unknown) => never
 
-  constructor(settled: () => void) {
+  constructor(name: string, settled: () => void) {
+    this.name = name
     this.finished = settled
     this.succeeded = value => {
       settled()
@@ -74,10 +87,11 @@ export class OperationRecorder {
     this.#engine = engine
   }
 
-  #operation(name: string): Operation {
+  /** A kind of call. Those that are made often are looked up once. */
+  operation(name: string): Operation {
     let operation = this.#operations.get(name)
     if (operation === undefined) {
-      operation = new Operation(() => this.#settled())
+      operation = new Operation(name, () => this.#settled())
       this.#operations.set(name, operation)
     }
     return operation
@@ -85,13 +99,12 @@ export class OperationRecorder {
 
   /** Counts the bytes of a kind of call whose calls cannot count them themselves. */
   meter(name: string): ByteMeter {
-    return this.#operation(name)
+    return this.operation(name)
   }
 
   /** Runs a call and counts it; the first call of a kind and one in every few are timed. */
-  measure<T>(name: string, call: (meter: ByteMeter) => MaybePromise<T>): Promise<T> {
-    const operation = this.#operation(name)
-    return this.#run(name, operation, call, operation.succeeded)
+  measure<T>(operation: Operation, call: (meter: ByteMeter) => MaybePromise<T>): Promise<T> {
+    return this.#run(operation, call, operation.succeeded)
   }
 
   /**
@@ -99,18 +112,17 @@ export class OperationRecorder {
    * nothing but the promise that its caller waits for.
    */
   measureEffect(
-    name: string,
+    operation: Operation,
     call: (meter: ByteMeter, settled: (error?: unknown) => void) => void,
   ): Promise<void> {
-    const operation = this.#operation(name)
     if (isTraced()) {
       const traced = (meter: ByteMeter): Promise<void> =>
         new Promise((resolve, reject) => {
           call(meter, error => (error === undefined ? resolve() : reject(error)))
         })
-      return this.#run(name, operation, traced, operation.finished)
+      return this.#run(operation, traced, operation.finished)
     }
-    const timed = operation.count++ % SAMPLE_EVERY === 0
+    const timed = isTimed(operation.count++)
     this.#underWay++
     const start = timed ? performance.now() : 0
     return new Promise((resolve, reject) => {
@@ -133,14 +145,13 @@ export class OperationRecorder {
   }
 
   #run<T, R>(
-    name: string,
     operation: Operation,
     call: (meter: ByteMeter) => MaybePromise<T>,
     succeeded: (value: T) => R,
   ): Promise<R> {
-    const timed = operation.count++ % SAMPLE_EVERY === 0
+    const timed = isTimed(operation.count++)
     this.#underWay++
-    if (isTraced()) return this.#trace(name, operation, call, succeeded)
+    if (isTraced()) return this.#trace(operation, call, succeeded)
     const start = timed ? performance.now() : 0
     let result: MaybePromise<T>
     try {
@@ -162,12 +173,11 @@ export class OperationRecorder {
   }
 
   #trace<T, R>(
-    name: string,
     operation: Operation,
     call: (meter: ByteMeter) => MaybePromise<T>,
     succeeded: (value: T) => R,
   ): Promise<R> {
-    const event: OperationEvent & ByteMeter = { operation: name, engine: this.#engine, bytes: 0 }
+    const event: OperationEvent & ByteMeter = { operation: operation.name, engine: this.#engine, bytes: 0 }
     const start = performance.now()
     return traceCall(event, async () => call(event)).then(
       value => {
@@ -184,7 +194,7 @@ export class OperationRecorder {
 
   /** Counts an iteration. How long it takes is its caller's doing, and not measured. */
   iterate<I extends AsyncIterator<unknown, unknown, undefined>>(name: string, iterator: I): I {
-    const operation = this.#operation(name)
+    const operation = this.operation(name)
     operation.count++
     if (!isTraced()) return iterator
     const ended = traceIteration({ operation: name, engine: this.#engine })
@@ -208,7 +218,8 @@ export class OperationRecorder {
 
   /** What has been measured, by the name of the call. */
   report(): Record<string, OperationMetrics> {
-    return Object.fromEntries([...this.#operations].map(([name, operation]) => [name, operation.report()]))
+    const called = [...this.#operations.values()].filter(({ count }) => count > 0)
+    return Object.fromEntries(called.map(operation => [operation.name, operation.report()]))
   }
 }
 

@@ -10,6 +10,7 @@ import {
   oneOf,
   positiveInteger,
 } from '../core/options.ts'
+import { type EncryptionKey, encryptionKey } from '../crypto/encryption-key.ts'
 import type { Engine } from '../engine/engine.ts'
 import { type RetentionPolicy, validateRetention } from '../snapshot/retention.ts'
 import type { CacheMode } from './cached-reads.ts'
@@ -51,6 +52,17 @@ export interface PersistenceOptions {
   readonly cacheMode?: CacheMode
   /** Folder of a cache on disk. Default: the folder `cache` in `basePath`. */
   readonly cachePath?: string
+  /**
+   * Encrypts the store, and everything in it: 32 bytes (a Buffer, a `KeyObject`, or text in hexadecimal or Base64), or
+   * `{ passphrase }`. A new store becomes an encrypted one; a store that is there opens with its own key and no other. See
+   * `docs/encryption.md`.
+   */
+  readonly encryptionKey?: EncryptionKey
+  /**
+   * With `encryptionKey`: encrypt keys as well as values, at the price of slower ranges. Decided when the store is made, and
+   * kept in it. Default `false`.
+   */
+  readonly encryptKeys?: boolean
   /** How superseded values are stored. Default `'auto'`: the smallest form that pays. */
   readonly delta?: DeltaStrategy
   /** Compress values where that saves space. Default `true`. */
@@ -88,6 +100,8 @@ export function checkPersistenceOptions(options: unknown): PersistenceOptions {
       cache: checkCache,
       cacheMode: oneOf(CACHE_MODES),
       cachePath: nonEmptyString,
+      encryptionKey,
+      encryptKeys: boolean,
       delta: oneOf(DELTAS),
       compression: boolean,
       maxChainLength: positiveInteger,

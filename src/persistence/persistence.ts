@@ -1,10 +1,13 @@
 import type { ByteMeter } from '../core/byte-meter.ts'
-import { StoreClosedError, UnserializableValueError } from '../core/errors.ts'
+import { EncryptionError, StoreClosedError, UnserializableValueError } from '../core/errors.ts'
 import { decodeKey, encodeKey } from '../core/key.ts'
 import type { Logger } from '../core/logger.ts'
 import { isPromiseLike, type MaybePromise } from '../core/maybe-promise.ts'
 import { abortSignal, callback, checkOptions, invalidOption } from '../core/options.ts'
 import { type EncodedValue, encodeValue } from '../core/value-codec.ts'
+import type { EncryptionKey } from '../crypto/encryption-key.ts'
+import { isEncrypted } from '../encryption/is-encrypted.ts'
+import type { RotateOptions } from '../encryption/rotate-key.ts'
 import type { EngineStats } from '../engine/engine.ts'
 import type { CompactOptions, CompactSummary, History } from '../history/history.ts'
 import type { PackTotals } from '../history/packer.ts'
@@ -12,6 +15,7 @@ import { decodePayload, type Payload, payloadsEqual, toPayload } from '../histor
 import { checkVerifyOptions, type Verification, type VerifyOptions } from '../history/verify.ts'
 import type { Difference, SnapshotComparison } from '../snapshot/compare.ts'
 import type { ExportSnapshotOptions } from '../snapshot/export-snapshot.ts'
+import type { ImportSnapshotOptions } from '../snapshot/import-snapshot.ts'
 import type { Range } from '../snapshot/key-range.ts'
 import type { SnapshotInfo } from '../snapshot/metadata.ts'
 import type { RetentionPolicy } from '../snapshot/retention.ts'
@@ -30,7 +34,8 @@ import type { VersionId } from '../snapshot/version.ts'
 import type { ExportSummary, TransferOptions } from '../transfer/transfer-options.ts'
 import { AutoSnapshot } from './auto-snapshot.ts'
 import type { CachedReads, CacheMetrics } from './cached-reads.ts'
-import { type OperationMetrics, OperationRecorder } from './operation-metrics.ts'
+import { EncodedState } from './encoded-state.ts'
+import { type Operation, type OperationMetrics, OperationRecorder } from './operation-metrics.ts'
 import { clearSource, saveSource } from './state-source.ts'
 import { type Transaction, Transactions } from './transaction.ts'
 import { type ExportOptions, exportData, importSource } from './transfer.ts'
@@ -90,6 +95,8 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
   readonly #reader: StateReader<S>
   readonly #transactions: Transactions
   readonly #recorder: OperationRecorder
+  readonly #gets: Operation
+  readonly #sets: Operation
   readonly #watchers = new Set<Watcher<S>>()
   readonly #autoSnapshot: AutoSnapshot | undefined
   readonly #parts: PersistenceParts
@@ -101,6 +108,8 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
     this.#parts = parts
     this.#history = history
     this.#recorder = new OperationRecorder(history.engine.name)
+    this.#gets = this.#recorder.operation('get')
+    this.#sets = this.#recorder.operation('set')
     this.#snapshots = new SnapshotManager<S>(history, parts.compression)
     this.#reader = new StateReader<S>(history, () => 'head', parts.reads)
     const written = this.#recorder.meter('transaction')
@@ -114,7 +123,7 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
 
   #run<T>(name: string, call: (meter: ByteMeter) => MaybePromise<T>): Promise<T> {
     if (this.#closing !== undefined) return Promise.reject(new StoreClosedError())
-    return this.#recorder.measure(name, call)
+    return this.#recorder.measure(this.#recorder.operation(name), call)
   }
 
   #iterate<I extends AsyncIterator<unknown, unknown, undefined>>(name: string, iterate: () => I): I {
@@ -138,17 +147,16 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
    */
   save(data: S, options: CancelOptions = {}): Promise<CommitSummary> {
     return this.#run('save', async meter => {
-      const { signal } = checkOptions<CancelOptions>(options, { signal: abortSignal }, 'save()')
+      const { signal, onProgress } = checkOptions<CancelOptions>(
+        options,
+        { signal: abortSignal, onProgress: callback },
+        'save()',
+      )
       // Encoded before the first wait, so that what the caller does to the data afterwards changes nothing.
-      const encoded = new Map<string, EncodedValue>()
-      for (const [key, value] of entriesOf(data, 'data')) {
-        encodeKey(key)
-        const bytes = encodeUnder(key, value)
-        meter.bytes += bytes.bytes.byteLength
-        encoded.set(key, bytes)
-      }
+      const encoded = EncodedState.of(this.#history.keys, propertiesOf(data, 'data'), encodeUnder)
+      meter.bytes += encoded.bytes
       const source = saveSource(this.#history, encoded, this.#parts.compression, signal)
-      return toSummary(await this.#history.bulk(source))
+      return toSummary(await this.#history.bulk({ ...source, onProgress }))
     })
   }
 
@@ -173,7 +181,8 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
   get<K extends KeyOf<S>>(key: K): Promise<S[K] | undefined>
   get<K extends KeyOf<S>, F>(key: K, fallback: F): Promise<S[K] | F>
   get<K extends KeyOf<S>, F>(key: K, fallback?: F): Promise<S[K] | F | undefined> {
-    return this.#run('get', meter => this.#reader.read(key, fallback, meter))
+    if (this.#closing !== undefined) return Promise.reject(new StoreClosedError())
+    return this.#recorder.measure(this.#gets, meter => this.#reader.read(key, fallback, meter))
   }
 
   /**
@@ -197,8 +206,8 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
    */
   set<K extends KeyOf<S>>(key: K, value: S[K]): Promise<void> {
     if (this.#closing !== undefined) return Promise.reject(new StoreClosedError())
-    return this.#recorder.measureEffect('set', (meter, settled) => {
-      this.#history.put(encodeKey(key), this.#encode(value, meter), settled)
+    return this.#recorder.measureEffect(this.#sets, (meter, settled) => {
+      this.#history.put(this.#history.keys.encode(key), this.#encode(value, meter), settled)
     })
   }
 
@@ -208,13 +217,18 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
    */
   setMany(entries: Partial<S> | Iterable<readonly [KeyOf<S>, S[KeyOf<S>]]>): Promise<CommitSummary> {
     return this.#run('setMany', async meter => {
-      const pairs: Iterable<unknown> = isIterable(entries) ? entries : entriesOf(entries, 'entries')
+      const pairs: Iterable<unknown> = isIterable(entries)
+        ? entries
+        : Object.entries(propertiesOf(entries, 'entries'))
       const targets = new Map<string, { readonly key: Uint8Array; readonly payload: Payload }>()
       let bytes = 0
       for (const pair of pairs) {
         if (!Array.isArray(pair)) throw invalidOption('entries', 'made of [key, value] pairs', pair)
-        const key = encodeKey(pair[0])
-        const payload = toPayload(encodeUnder(pair[0] as string, pair[1]), this.#parts.compression)
+        const key = this.#history.keys.encode(pair[0])
+        const payload = toPayload(
+          encodeUnder(pair[0] as string, pair[1], encodeValue),
+          this.#parts.compression,
+        )
         bytes += payload.bytes.byteLength
         targets.set(pair[0] as string, { key, payload })
       }
@@ -247,7 +261,7 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
     change: (value: S[K] | undefined) => S[K] | PromiseLike<S[K]>,
   ): Promise<S[K]> {
     return this.#run('update', async meter => {
-      const bytes = encodeKey(key)
+      const bytes = this.#history.keys.encode(key)
       if (typeof change !== 'function') throw invalidOption('change', 'a function', change)
       const { value: outcome } = await this.#history.mutate({
         keys: [bytes],
@@ -291,7 +305,7 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
   /** Removes a key. @returns whether it existed. @throws {InvalidKeyError} */
   delete(key: KeyOf<S>): Promise<boolean> {
     return this.#run('delete', async () => {
-      const bytes = encodeKey(key)
+      const bytes = this.#history.keys.encode(key)
       const { value } = await this.#history.mutate({ keys: [bytes], apply: draft => draft.delete(bytes) })
       return value
     })
@@ -488,7 +502,7 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
    * @throws {ImportError} if the file is missing or damaged, or is a difference whose base is not here; the store is
    * then as it was.
    */
-  importSnapshot(path: string, options?: TransferOptions): Promise<VersionId> {
+  importSnapshot(path: string, options?: ImportSnapshotOptions): Promise<VersionId> {
     return this.#run('importSnapshot', () => this.#snapshots.importSnapshot(path, options))
   }
 
@@ -519,6 +533,26 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
         checkOptions<CompactOptions>(options, { signal: abortSignal, onProgress: callback }, 'compact()'),
       ),
     )
+  }
+
+  /**
+   * Replaces the key of an encrypted store. From then on it opens with the new key only; whoever has it open goes on.
+   *
+   * That rewrites one row: the records themselves are encrypted with keys that are kept in the store, wrapped. Where somebody
+   * may have had the old key and the store, `{ reencrypt: true }` replaces those as well and encrypts all records anew.
+   *
+   * @throws {InvalidArgumentError} if it is not a key.
+   * @throws {EncryptionError} with code `ENCRYPTION_NOT_ENCRYPTED` if the store is not encrypted.
+   */
+  rotateEncryptionKey(newKey: EncryptionKey, options?: RotateOptions): Promise<void> {
+    return this.#run('rotateEncryptionKey', async () => {
+      const { engine } = this.#history
+      if (isEncrypted(engine)) return engine.rotateKey(newKey, options)
+      throw new EncryptionError(
+        'The store is not encrypted, so that there is no key to replace. copyStore() copies it to an encrypted one.',
+        { code: 'ENCRYPTION_NOT_ENCRYPTED' },
+      )
+    })
   }
 
   /** Counts, bytes and latencies. */
@@ -583,8 +617,8 @@ function isIterable(value: unknown): value is Iterable<unknown> {
   return typeof value === 'object' && value !== null && Symbol.iterator in value
 }
 
-/** The properties of a plain object. Anything else is refused: a Map, say, has none, and would count as empty. */
-function entriesOf(data: unknown, name: string): [string, unknown][] {
+/** A plain object whose properties are keys. Anything else is refused: a Map, say, has none, and would count as empty. */
+function propertiesOf(data: unknown, name: string): Readonly<Record<string, unknown>> {
   const prototype: unknown =
     typeof data === 'object' && data !== null ? Object.getPrototypeOf(data) : undefined
   if (prototype !== null && prototype !== Object.prototype) {
@@ -592,22 +626,28 @@ function entriesOf(data: unknown, name: string): [string, unknown][] {
   }
   const [symbol] = Object.getOwnPropertySymbols(data)
   if (symbol !== undefined) encodeKey(symbol)
-  return Object.entries(data as object)
+  return data as Record<string, unknown>
 }
 
 /** `undefined` is how a read says that a key is absent, so it cannot be a value of its own. */
-function encodeDefined(value: unknown): EncodedValue {
-  if (value !== undefined) return encodeValue(value)
+function assertDefined(value: unknown): void {
+  if (value !== undefined) return
   throw new UnserializableValueError(
     'undefined cannot be stored as a value: reads return it for absent keys. Use delete() to remove a key, or null.',
     '$',
   )
 }
 
+function encodeDefined(value: unknown): EncodedValue {
+  assertDefined(value)
+  return encodeValue(value)
+}
+
 /** Says under which key a value stands that cannot be stored. */
-function encodeUnder(key: string, value: unknown): EncodedValue {
+function encodeUnder<T>(key: string, value: unknown, encode: (value: unknown) => T): T {
   try {
-    return encodeDefined(value)
+    assertDefined(value)
+    return encode(value)
   } catch (error) {
     if (!(error instanceof UnserializableValueError)) throw error
     throw new UnserializableValueError(

@@ -3,14 +3,15 @@ import { crc32 } from 'node:zlib'
 import type { Cache } from '../cache/cache.ts'
 import { MemoryCache } from '../cache/memory-cache.ts'
 import { TieredCache } from '../cache/tiered-cache.ts'
-import { decodeKey } from '../core/key.ts'
 import type { Logger } from '../core/logger.ts'
 import { isPromiseLike, type MaybePromise } from '../core/maybe-promise.ts'
 import type { View } from '../engine/engine.ts'
+import { readAgainIfLost } from '../engine/view-lost.ts'
 import { type LogEntry, readLog } from '../history/commit-log.ts'
 import type { Head } from '../history/head.ts'
 import type { History } from '../history/history.ts'
 import { decodePayload, type Payload } from '../history/record.ts'
+import type { CacheSeal } from './cache-seal.ts'
 import type { CachedReads, CacheMetrics, CacheMode } from './cached-reads.ts'
 import { type CachedRecord, decodeCachedRecord, encodeCachedRecord } from './cached-record.ts'
 import { KnownChanges } from './known-changes.ts'
@@ -24,6 +25,8 @@ export interface ReadCacheOptions {
   readonly kind: string
   readonly mode: CacheMode
   readonly logger: Logger
+  /** Of an encrypted store. */
+  readonly seal?: CacheSeal | undefined
   /** Tests set them low. */
   readonly limits?: Partial<ReadCacheLimits>
 }
@@ -68,6 +71,8 @@ export class ReadCache implements CachedReads {
   readonly #cache: Cache
   /** Where the journal is, if the cache may outlive the process. */
   readonly #journal: Cache | undefined
+  /** Encrypts the entries of a cache that may outlive the process. */
+  readonly #seal: CacheSeal | undefined
   readonly #kind: string
   readonly #mode: CacheMode
   readonly #logger: Logger
@@ -95,11 +100,12 @@ export class ReadCache implements CachedReads {
   readonly #unsubscribe: (() => void)[] = []
   #failure: string | undefined
 
-  private constructor({ history, cache, kind, mode, logger, limits }: ReadCacheOptions) {
+  private constructor({ history, cache, kind, mode, logger, seal, limits }: ReadCacheOptions) {
     this.#history = history
     this.#cache = cache
     this.#journal =
       cache instanceof TieredCache ? cache.disk : cache instanceof MemoryCache ? undefined : cache
+    this.#seal = this.#journal === undefined ? undefined : seal
     this.#kind = kind
     this.#mode = mode
     this.#logger = logger
@@ -121,13 +127,17 @@ export class ReadCache implements CachedReads {
 
   get(key: string, bytes: Uint8Array): MaybePromise<Payload | undefined> {
     const entry = this.#find(key)
-    if (isPromiseLike(entry)) return entry.then(found => this.#getWith(key, bytes, found))
+    if (isPromiseLike(entry)) return entry.then(found => this.#ask(key, bytes, found))
     // At once, where nothing has to be waited for.
     if (entry !== undefined && this.#isFresh() && this.#isCurrent(key, entry)) {
       this.#hit(key, entry)
       return entry.payload
     }
-    return this.#getWith(key, bytes, entry)
+    return this.#ask(key, bytes, entry)
+  }
+
+  #ask(key: string, bytes: Uint8Array, entry: CachedRecord | undefined): Promise<Payload | undefined> {
+    return readAgainIfLost(() => this.#getWith(key, bytes, entry))
   }
 
   async #getWith(
@@ -157,7 +167,11 @@ export class ReadCache implements CachedReads {
     return (await this.#look().want(key, bytes)).of(key)
   }
 
-  async getMany(keys: readonly string[], bytes: readonly Uint8Array[]): Promise<(Payload | undefined)[]> {
+  getMany(keys: readonly string[], bytes: readonly Uint8Array[]): Promise<(Payload | undefined)[]> {
+    return readAgainIfLost(() => this.#getMany(keys, bytes))
+  }
+
+  async #getMany(keys: readonly string[], bytes: readonly Uint8Array[]): Promise<(Payload | undefined)[]> {
     if (keys.length === 0) return []
     const entries = await Promise.all(keys.map(key => this.#find(key)))
     const isUsable = (entry: CachedRecord | undefined, i: number): entry is CachedRecord =>
@@ -222,16 +236,18 @@ export class ReadCache implements CachedReads {
   // ---- entries
 
   #find(key: string): MaybePromise<CachedRecord | undefined> {
+    const seal = this.#seal
+    const name = seal?.name(key) ?? key
     let found: MaybePromise<unknown>
     try {
-      found = this.#cache.get(key)
+      found = this.#cache.get(name)
     } catch (error) {
       this.#failed(error)
       return undefined
     }
-    return isPromiseLike(found)
-      ? this.#guard(() => found).then(decodeCachedRecord)
-      : decodeCachedRecord(found)
+    const decode = (value: unknown): CachedRecord | undefined =>
+      decodeCachedRecord(seal === undefined ? value : seal.open(name, value))
+    return isPromiseLike(found) ? this.#guard(() => found).then(decode) : decode(found)
   }
 
   /** Whether an entry is what its key holds as far as the log is known. */
@@ -265,7 +281,12 @@ export class ReadCache implements CachedReads {
   /** Keeps what a key holds as far as the log is known. */
   #put(key: string, payload: Payload | undefined): void {
     const entry = { lineage: this.#lineage, sequence: this.#known.end, mark: this.#mark ?? 0, payload }
-    void this.#guard(() => this.#cache.set(key, encodeCachedRecord(entry)))
+    const seal = this.#seal
+    void this.#guard(() => {
+      const name = seal?.name(key) ?? key
+      const value = encodeCachedRecord(entry)
+      return this.#cache.set(name, seal?.seal(name, value) ?? value)
+    })
   }
 
   // ---- looks
@@ -367,7 +388,7 @@ export class ReadCache implements CachedReads {
       for (const entry of entries) {
         last = entry
         if (entry.sequence > end) {
-          for (const { key } of entry.changes) known.add(decodeKey(key), entry.sequence)
+          for (const { key } of entry.changes) known.add(this.#history.keys.decode(key), entry.sequence)
         } else if (entry.sequence === end && mark !== undefined && mark !== markOf(entry)) {
           return this.#beginLineage(view, head)
         }
@@ -396,7 +417,10 @@ export class ReadCache implements CachedReads {
   // ---- the journal
 
   async #continueJournal(): Promise<void> {
-    const saved = decodeJournal(await this.#guard(() => this.#journal?.get(JOURNAL_KEY)))
+    const stored = await this.#guard(() => this.#journal?.get(JOURNAL_KEY))
+    const saved = decodeJournal(
+      this.#seal === undefined ? stored : this.#seal.open(JOURNAL_KEY, stored)?.toString(),
+    )
     await this.#history.view(async (view, head) => {
       if (saved === undefined || (await markAt(view, saved.end)) !== saved.mark) {
         await this.#beginLineage(view, head)
@@ -419,7 +443,9 @@ export class ReadCache implements CachedReads {
     const lineages = [...this.#earlier, [this.#lineage, known.end] as const]
     this.#journalAt = known.end
     const journal = encodeJournal({ ...known, lineages, mark: this.#mark })
-    await this.#guard(() => this.#journal?.set(JOURNAL_KEY, journal))
+    await this.#guard(() =>
+      this.#journal?.set(JOURNAL_KEY, this.#seal?.seal(JOURNAL_KEY, Buffer.from(journal)) ?? journal),
+    )
   }
 
   /** The journal had to make room: without it nothing counts after a restart. */

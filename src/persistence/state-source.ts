@@ -1,53 +1,56 @@
-import { decodeKey, encodeKey } from '../core/key.ts'
-import { type EncodedValue, encodedEqual } from '../core/value-codec.ts'
 import type { BulkSource } from '../history/bulk-commit.ts'
 import { deleteOthers } from '../history/delete-others.ts'
 import type { History } from '../history/history.ts'
-import { readManyAt } from '../history/reader.ts'
-import { fromPayload, type Payload, toPayload } from '../history/record.ts'
+import { type Payload, toPayload } from '../history/record.ts'
+import type { EncodedState } from './encoded-state.ts'
 
-/** Keys read and compared at a time. */
-const CHUNK_KEYS = 500
+/** So many keys that the store lacks are added to the patch before it is asked whether it has outgrown memory. */
+const ADDED_AT_A_TIME = 500
 
-/** The change that makes the state equal to some data: what differs is set, what the data lacks is deleted. `signal` cancels. */
+/**
+ * The change that makes the state equal to some data: what differs is set, what the data lacks is deleted. `signal` cancels.
+ *
+ * Both are in the order of the stored keys, so that one walk over them side by side tells everything.
+ */
 export function saveSource(
   history: History,
-  data: ReadonlyMap<string, EncodedValue>,
+  data: EncodedState,
   compression: boolean,
   signal?: AbortSignal,
 ): BulkSource {
-  const keys = [...data.keys()]
-  const target = (key: string): Payload | undefined => {
-    const value = data.get(key)
-    return value && toPayload(value, compression)
-  }
+  const { size } = data
+  const target = (index: number): Payload => toPayload(data.valueAt(index), compression)
   return {
     async prepare(patch) {
-      const start = await history.head()
-      let alreadyThere = 0
-      for (let at = 0; at < keys.length; at += CHUNK_KEYS) {
-        const chunk = keys.slice(at, at + CHUNK_KEYS)
-        const encoded = chunk.map(encodeKey)
-        const records = await history.view((view, head) => readManyAt(view, encoded, head.epoch))
-        for (const [i, record] of records.entries()) {
-          const key = chunk[i] as string
-          if (record !== undefined) {
-            alreadyThere++
-            if (encodedEqual(fromPayload(record), data.get(key) as EncodedValue)) continue
+      let next = 0
+      for await (const page of history.records('head', {}, { renewable: true })) {
+        for (const { key, record } of page) {
+          const name = data.nameOf(key)
+          let order = -1
+          while (next < size) {
+            order = data.compare(next, name)
+            if (order >= 0) break
+            patch.add(data.storedKey(next), target(next))
+            if (++next % ADDED_AT_A_TIME === 0) await patch.relieve()
           }
-          patch.add(encoded[i] as Uint8Array, target(key))
+          if (next === size || order !== 0) patch.add(key, undefined)
+          else if (!data.isEqual(next++, record)) patch.add(key, target(next - 1))
         }
         await patch.relieve()
         signal?.throwIfAborted()
       }
-      const end = await history.head()
-      // If nobody wrote meanwhile and every key of the state was met above, there is none to delete.
-      if (end.sequence === start.sequence && end.size === alreadyThere) return
-      await deleteOthers(history, patch, async live => live.map(key => data.has(decodeKey(key))))
-      signal?.throwIfAborted()
+      while (next < size) {
+        patch.add(data.storedKey(next), target(next))
+        if (++next % ADDED_AT_A_TIME !== 0) continue
+        await patch.relieve()
+        signal?.throwIfAborted()
+      }
     },
     async targets(_view, touched) {
-      return touched.map(key => ({ target: target(decodeKey(key)) }))
+      return touched.map(key => {
+        const index = data.indexOf(data.nameOf(key))
+        return { target: index < 0 ? undefined : target(index) }
+      })
     },
   }
 }

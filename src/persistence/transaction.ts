@@ -2,9 +2,9 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 import { setTimeout as delay } from 'node:timers/promises'
 import { bytesEqual, toByteString } from '../core/bytes.ts'
 import { ConflictError, PersistenceError } from '../core/errors.ts'
-import { encodeKey } from '../core/key.ts'
 import type { MaybePromise } from '../core/maybe-promise.ts'
 import type { View } from '../engine/engine.ts'
+import { isViewLost } from '../engine/view-lost.ts'
 import type { Committed } from '../history/committer.ts'
 import type { Draft } from '../history/draft.ts'
 import type { History } from '../history/history.ts'
@@ -87,6 +87,10 @@ export class Transactions {
     let value: T
     try {
       value = await inTransaction.run(scope, async () => body(run.transaction))
+    } catch (error) {
+      // Nothing was written yet, and the next run reads in a view of its own.
+      if (isViewLost(error)) return CONFLICT
+      throw error
     } finally {
       await run.end()
     }
@@ -130,11 +134,11 @@ class TransactionRun<S> {
       has: async key => (await this.#read(key)) !== undefined,
       set: (key, value) => {
         this.#assertOpen()
-        this.#write(encodeKey(key), this.#encode(value))
+        this.#write(this.#history.keys.encode(key), this.#encode(value))
       },
       delete: async key => {
         this.#assertOpen()
-        const bytes = encodeKey(key)
+        const bytes = this.#history.keys.encode(key)
         const reading = this.#read(key)
         // At once, so that it counts also if nobody waits for the answer.
         this.#write(bytes, undefined)
@@ -185,7 +189,7 @@ class TransactionRun<S> {
 
   async #read(key: string): Promise<Payload | undefined> {
     this.#assertOpen()
-    const bytes = encodeKey(key)
+    const bytes = this.#history.keys.encode(key)
     const name = toByteString(bytes)
     const write = this.#writes.get(name)
     if (write !== undefined) return write.payload

@@ -5,9 +5,9 @@ import {
   InvalidKeyError,
   UnserializableValueError,
 } from '../core/errors.ts'
-import { decodeKey, encodeKey } from '../core/key.ts'
 import { abortSignal, callback, checkOptions, nonEmptyString, oneOf } from '../core/options.ts'
 import { JSON_CODEC } from '../core/value-codec.ts'
+import { isViewLost } from '../engine/view-lost.ts'
 import type { BulkSource } from '../history/bulk-commit.ts'
 import { deleteOthers } from '../history/delete-others.ts'
 import { type History, ViewLostError } from '../history/history.ts'
@@ -91,7 +91,7 @@ export async function exportData(
       signal?.throwIfAborted()
       for (let start = 0; start < page.length; start += BATCH_ENTRIES) {
         yield page.slice(start, start + BATCH_ENTRIES).map(({ key, record }): ExportedEntry => {
-          const name = decodeKey(key)
+          const name = history.keys.decode(key)
           return [name, toText(record, name)]
         })
       }
@@ -103,13 +103,14 @@ export async function exportData(
     format: 'varve',
     formatVersion: 1,
     exportedAt: new Date().toISOString(),
+    encrypted: false,
     ...(types === 'tagged' && TAGGED_METADATA),
   }
   const write = (renewable: boolean): Promise<number> =>
     atomicWrite(path, format.write(batches(renewable), metadata), { signal, gzip: isGzipName(path) })
   const bytes = await write(true).catch((error: unknown) => {
-    // Another process has committed just when the view was renewed: once more, holding on to one.
-    if (error instanceof ViewLostError) return write(false)
+    // Another process has committed just when the view was renewed, or its connection broke: once more, holding on to one.
+    if (error instanceof ViewLostError || isViewLost(error)) return write(false)
     throw error
   })
   return { entries, bytes }
@@ -139,9 +140,13 @@ export function importSource(
     { signal: abortSignal, onProgress: callback },
     'importData()',
   )
+  const progress = { entries: 0, bytes: 0, bytesTotal: 0 }
   return {
+    onProgress: ({ entries, entriesTotal }) =>
+      onProgress?.({ ...progress, written: entries, writtenTotal: entriesTotal }),
     async prepare(patch) {
-      const progress = { entries: 0, bytes: 0, bytesTotal: 0 }
+      // It may begin again.
+      Object.assign(progress, { entries: 0, bytes: 0, bytesTotal: 0 })
       const chunks = openImport(path, {
         signal,
         onProgress({ bytesRead, bytesTotal }) {
@@ -151,7 +156,7 @@ export function importSource(
       })
       const reader = format.read(chunks, path, signal === undefined ? {} : { signal })
       for await (const batch of reader) {
-        await addBatch(patch, path, batch, entry => {
+        await addBatch(history, patch, path, batch, entry => {
           const value = isTagged(reader.metadata)
             ? fromTypedJson(entry.value, { file: path, line: entry.line })
             : entry.value
@@ -191,12 +196,13 @@ function refuseInfinity({ value }: ImportedEntry, { codec }: Payload): void {
 
 /** Adds entries of a file to a patch. A key that the file gave before is an error of the file. */
 async function addBatch(
+  history: History,
   patch: PatchBuffer,
   file: string,
   batch: readonly ImportedEntry[],
   encode: (entry: ImportedEntry) => Payload,
 ): Promise<void> {
-  const keys = batch.map(entry => located(file, entry, () => encodeKey(entry.key)))
+  const keys = batch.map(entry => located(file, entry, () => history.keys.encode(entry.key)))
   const repeated = await patch.has(keys)
   const lines = new Map<string, number>()
   for (const [i, entry] of batch.entries()) {

@@ -1,6 +1,5 @@
 import { fromByteString, toByteString } from '../core/bytes.ts'
 import { PersistenceError } from '../core/errors.ts'
-import { decodeKey } from '../core/key.ts'
 import type { View } from '../engine/engine.ts'
 import { readChangedKeys } from '../history/change-list.ts'
 import { ADDED, type LogEntry, REMOVED, readLog, TOUCHED } from '../history/commit-log.ts'
@@ -61,7 +60,7 @@ export class Watcher<S> implements AsyncIterableIterator<Change<S>> {
   constructor(history: History, range: Range | undefined, onEnd: (watcher: Watcher<S>) => void) {
     const keyRange = toKeyRange(range)
     this.#history = history
-    this.#wanted = inRange(keyRange)
+    this.#wanted = inRange(keyRange, history.keys)
     this.#left = keyRange.limit ?? Number.POSITIVE_INFINITY
     this.#onEnd = onEnd
     // "From now on" is from this call, not from the first `next()`.
@@ -139,6 +138,8 @@ export class Watcher<S> implements AsyncIterableIterator<Change<S>> {
 
   #fill(): Promise<void> {
     return this.#history.view(async (view, head) => {
+      // There is something in it where an earlier view was lost on the way.
+      this.#buffer = []
       if (head.sequence === this.#position.sequence) return
       const lost = head.logStart > this.#position.sequence + 1
       this.#position = lost ? await this.#catchUp(view, head) : await this.#follow(view, head)
@@ -173,7 +174,7 @@ export class Watcher<S> implements AsyncIterableIterator<Change<S>> {
     )
     for (const [i, { key, kind }] of wanted.entries()) {
       const type = kind === ADDED ? 'added' : kind === REMOVED ? 'removed' : 'changed'
-      this.#buffer.push(toChange(key, type, records[i], sequence))
+      this.#buffer.push(toChange(this.#history.keys.decode(key), type, records[i], sequence))
     }
   }
 
@@ -195,7 +196,7 @@ export class Watcher<S> implements AsyncIterableIterator<Change<S>> {
       const records = await readManyAt(view, keys, head.epoch)
       for (const [i, key] of keys.entries()) {
         const type = records[i] === undefined ? 'removed' : 'changed'
-        this.#buffer.push(toChange(key, type, records[i], head.sequence))
+        this.#buffer.push(toChange(this.#history.keys.decode(key), type, records[i], head.sequence))
       }
       above = page.keys.at(-1) ?? above
       more = page.more
@@ -206,13 +207,13 @@ export class Watcher<S> implements AsyncIterableIterator<Change<S>> {
 }
 
 function toChange<S>(
-  key: Uint8Array,
+  key: string,
   type: 'added' | 'changed' | 'removed',
   record: ParsedRecord | undefined,
   sequence: number,
 ): Change<S> {
   const change: ChangeOf<S, KeyOf<S>> = {
-    key: decodeKey(key) as KeyOf<S>,
+    key: key as KeyOf<S>,
     type,
     value: record && (decodePayload(record) as S[KeyOf<S>]),
     sequence,

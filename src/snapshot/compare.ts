@@ -1,6 +1,6 @@
-import { decodeKey } from '../core/key.ts'
 import { createPatch, type JsonPatchOperation } from '../delta/json-patch.ts'
 import { encodeBody } from '../delta/strategies.ts'
+import { readAgainIfLost } from '../engine/view-lost.ts'
 import type { History, Moment } from '../history/history.ts'
 import { decodePayload, fromPayload, type ParsedRecord, payloadsEqual } from '../history/record.ts'
 import { inRange, type Range, toKeyRange } from './key-range.ts'
@@ -62,13 +62,13 @@ async function* differingRecords(
   consistent: boolean,
 ): AsyncGenerator<DifferingRecord, void, undefined> {
   const keyRange = toKeyRange(range)
-  const options = { wanted: inRange(keyRange), reverse: keyRange.reverse === true, consistent }
+  const options = { wanted: inRange(keyRange, history.keys), reverse: keyRange.reverse === true, consistent }
   let left = keyRange.limit ?? Number.POSITIVE_INFINITY
   if (left === 0) return
   for await (const chunk of touchedRecords(history, from, to, options)) {
     for (const { key, before, after } of chunk) {
       if (payloadsEqual(before, after)) continue
-      yield { key: decodeKey(key), before, after }
+      yield { key: history.keys.decode(key), before, after }
       if (--left === 0) return
     }
   }
@@ -93,7 +93,15 @@ function decode(record: ParsedRecord | undefined): unknown {
 }
 
 /** Gathers what differs between two moments. `names` are their names for the result. */
-export async function compare(
+export function compare(
+  history: History,
+  moments: readonly [Moment, Moment],
+  names: readonly [string, string],
+): Promise<SnapshotComparison> {
+  return readAgainIfLost(() => gather(history, moments, names))
+}
+
+async function gather(
   history: History,
   [from, to]: readonly [Moment, Moment],
   [version1, version2]: readonly [string, string],

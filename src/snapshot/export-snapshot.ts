@@ -1,15 +1,18 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { InvalidArgumentError } from '../core/errors.ts'
 import { abortSignal, callback, checkOptions, nonEmptyString } from '../core/options.ts'
+import { encryptionKey as checkKey, type EncryptionKey, toSecret } from '../crypto/encryption-key.ts'
 import type { History } from '../history/history.ts'
 import { fromPayload, type ParsedRecord, sameEncoding } from '../history/record.ts'
 import { atomicWrite } from '../transfer/atomic-write.ts'
 import { isGzipName } from '../transfer/open-file.ts'
+import { sealFile } from '../transfer/sealed-file.ts'
 import { writeSnapshotFile } from '../transfer/snapshot-file.ts'
 import type { SnapshotIdentity } from '../transfer/snapshot-header.ts'
 import type { SnapshotChange } from '../transfer/snapshot-rows.ts'
 import type { ExportSummary, TransferOptions } from '../transfer/transfer-options.ts'
 import { decodeMetadata, type SnapshotMetadata } from './metadata.ts'
+import { orderedRecords } from './ordered-records.ts'
 import { touchedRecords } from './touched-records.ts'
 import { checkVersion, formatVersion, parseVersion, type VersionId } from './version.ts'
 
@@ -20,6 +23,8 @@ export interface ExportSnapshotOptions extends TransferOptions {
    * snapshot can import the file.
    */
   readonly base?: VersionId | undefined
+  /** Encrypt the file. Left out, it is not encrypted, wherever the snapshot is from. */
+  readonly encryptionKey?: EncryptionKey
 }
 
 /** Writes a snapshot to a file. See `SnapshotManager.exportSnapshot`. */
@@ -31,9 +36,9 @@ export async function exportSnapshot(
 ): Promise<ExportSummary> {
   const number = parseVersion(version)
   const file = nonEmptyString(path, 'path')
-  const { base, signal, onProgress } = checkOptions<ExportSnapshotOptions>(
+  const { base, encryptionKey, signal, onProgress } = checkOptions<ExportSnapshotOptions>(
     options,
-    { base: checkVersion, signal: abortSignal, onProgress: callback },
+    { base: checkVersion, encryptionKey: checkKey, signal: abortSignal, onProgress: callback },
     'exportSnapshot()',
   )
   const baseNumber = base === undefined ? undefined : parseVersion(base)
@@ -49,6 +54,7 @@ export async function exportSnapshot(
     tags: metadata.tags,
     description: metadata.description,
     userInfo: metadata.userInfo,
+    encrypted: encryptionKey !== undefined,
     base:
       baseNumber === undefined ? undefined : identityOf(baseNumber, await metadataOf(history, baseNumber)),
   }
@@ -65,9 +71,11 @@ export async function exportSnapshot(
       await nextTurn()
     }
   }
-  const chunks = writeSnapshotFile(header, changes(), file)
+  const plain = writeSnapshotFile(header, changes(), file)
+  const chunks =
+    encryptionKey === undefined ? plain : sealFile(plain, toSecret(encryptionKey, 'encryptionKey'))
   const bytes = await atomicWrite(file, chunks, { signal, gzip: isGzipName(file) })
-  return { entries, bytes }
+  return { entries, bytes, ...(header.encrypted && { encrypted: true }) }
 }
 
 async function metadataOf(history: History, version: number): Promise<SnapshotMetadata> {
@@ -79,8 +87,12 @@ function identityOf(version: number, { id }: SnapshotMetadata): SnapshotIdentity
 }
 
 async function* whole(history: History, version: number): AsyncGenerator<readonly SnapshotChange[]> {
-  for await (const page of history.records(version, {})) {
-    yield page.map(({ key, record }) => ({ key, before: undefined, after: fromPayload(record) }))
+  for await (const page of orderedRecords(history, version, undefined)) {
+    yield page.map(({ key, record }) => ({
+      key: plainKey(history, key),
+      before: undefined,
+      after: fromPayload(record),
+    }))
   }
 }
 
@@ -93,10 +105,15 @@ async function* difference(
   for await (const records of touchedRecords(history, base, version)) {
     const changes: SnapshotChange[] = []
     for (const { key, before, after } of records) {
-      if (!sameEncoding(before, after)) changes.push({ key, before: encoded(before), after: encoded(after) })
+      if (sameEncoding(before, after)) continue
+      changes.push({ key: plainKey(history, key), before: encoded(before), after: encoded(after) })
     }
     yield changes
   }
+}
+
+function plainKey({ keys }: History, stored: Uint8Array): Uint8Array {
+  return keys.ordered ? stored : Buffer.from(keys.decode(stored))
 }
 
 function encoded(record: ParsedRecord | undefined): SnapshotChange['after'] {

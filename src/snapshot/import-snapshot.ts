@@ -2,8 +2,15 @@ import { stat } from 'node:fs/promises'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { publishSnapshot } from '../core/diagnostics.ts'
 import { SnapshotNotFoundError } from '../core/errors.ts'
+import { decodeKey } from '../core/key.ts'
 import { abortSignal, callback, checkOptions, nonEmptyString } from '../core/options.ts'
 import type { EncodedValue } from '../core/value-codec.ts'
+import {
+  encryptionKey as checkKey,
+  type EncryptionKey,
+  type Secret,
+  toSecret,
+} from '../crypto/encryption-key.ts'
 import type { BulkSource } from '../history/bulk-commit.ts'
 import { deleteOthers } from '../history/delete-others.ts'
 import type { History } from '../history/history.ts'
@@ -20,11 +27,18 @@ import {
 import { listSnapshotRows, requireSnapshot, type SnapshotRow } from '../history/snapshot-table.ts'
 import { importError } from '../transfer/import-error.ts'
 import { openImport } from '../transfer/open-file.ts'
+import { unsealFile } from '../transfer/sealed-file.ts'
 import { type CheckedSnapshotFile, checkSnapshotFile, readSnapshotFile } from '../transfer/snapshot-file.ts'
 import type { TransferOptions } from '../transfer/transfer-options.ts'
 import { decodeMetadata, encodeMetadata } from './metadata.ts'
 import { touchedRecords } from './touched-records.ts'
 import { formatVersion, type VersionId } from './version.ts'
+
+/** What the import of a snapshot may be given. */
+export interface ImportSnapshotOptions extends TransferOptions {
+  /** The key of an encrypted file. Given, a file that is not encrypted is refused. */
+  readonly encryptionKey?: EncryptionKey
+}
 
 /** Thrown inside a commit to say that another call has imported the snapshot meanwhile. */
 const ALREADY_THERE = Symbol('already there')
@@ -39,17 +53,22 @@ const ALREADY_THERE = Symbol('already there')
 export async function importSnapshot(
   history: History,
   path: string,
-  options: TransferOptions,
+  options: ImportSnapshotOptions,
   compression: boolean,
 ): Promise<VersionId> {
   const file = nonEmptyString(path, 'path')
-  const checked = checkOptions<TransferOptions>(
+  const checked = checkOptions<ImportSnapshotOptions>(
     options,
-    { signal: abortSignal, onProgress: callback },
+    { encryptionKey: checkKey, signal: abortSignal, onProgress: callback },
     'importSnapshot()',
   )
+  const { encryptionKey } = checked
+  const secret = encryptionKey === undefined ? undefined : toSecret(encryptionKey, 'encryptionKey')
   await refusePipe(file)
-  const contents = await checkSnapshotFile(openImport(file, { signal: checked.signal }), file)
+  const contents = await checkSnapshotFile(
+    unsealFile(openImport(file, { signal: checked.signal }), file, secret),
+    file,
+  )
   const { id, base, version: _, ...described } = contents.header
   const snapshots = await history.snapshots()
   const newest = snapshots.at(-1)?.version ?? 0
@@ -64,7 +83,7 @@ export async function importSnapshot(
     )
   }
 
-  const source = snapshotSource(history, contents, baseVersion, newest, checked, compression)
+  const source = snapshotSource(history, contents, secret, baseVersion, newest, checked, compression)
   const metadata = encodeMetadata({ id, ...described, kind: 'full' })
   let added = false
   try {
@@ -118,15 +137,20 @@ function findById(snapshots: readonly SnapshotRow[], id: string): SnapshotRow | 
 function snapshotSource(
   history: History,
   contents: CheckedSnapshotFile,
+  secret: Secret | undefined,
   base: number | undefined,
   newest: number,
   { signal, onProgress }: TransferOptions,
   compression: boolean,
 ): BulkSource {
+  /** Files hold keys as they are. */
+  const stored = (key: Uint8Array): Uint8Array =>
+    history.keys.ordered ? key : history.keys.encode(decodeKey(key))
+
   const lookup = async (keys: readonly Uint8Array[]): Promise<(EncodedValue | undefined)[]> => {
     // An embedded engine answers at once, and a block may have many rows: let others have their turn.
     await nextTurn()
-    const records = base === undefined ? [] : await history.getManyAt(base, keys)
+    const records = base === undefined ? [] : await history.getManyAt(base, keys.map(stored))
     return records.map(record => record && fromPayload(record))
   }
 
@@ -143,8 +167,12 @@ function snapshotSource(
         onProgress?.({ ...progress })
       },
     })
-    for await (const { key, value } of readSnapshotFile(chunks, contents, lookup)) {
-      patch.add(key, value && toPayload(value, compression))
+    for await (const { key, value } of readSnapshotFile(
+      unsealFile(chunks, contents.file, secret),
+      contents,
+      lookup,
+    )) {
+      patch.add(stored(key), value && toPayload(value, compression))
       await patch.relieve()
       progress.entries++
     }

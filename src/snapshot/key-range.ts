@@ -1,5 +1,5 @@
-import { compareBytes, toByteString } from '../core/bytes.ts'
-import { MAX_KEY_BYTES } from '../core/key.ts'
+import { compareBytes, fromByteString, toByteString } from '../core/bytes.ts'
+import { type KeyCodec, MAX_KEY_BYTES } from '../core/key.ts'
 import { boolean, checkOptions, invalidOption, nonNegativeInteger } from '../core/options.ts'
 import type { KeyRange } from '../history/reader.ts'
 
@@ -91,8 +91,19 @@ function upperBound(
   return below === undefined ? {} : { lt: below }
 }
 
-/** A test of keys, as byte strings, against a range. */
-export function inRange(range: KeyRange): (key: string) => boolean {
+/** A key as it is stored, as the byte string of its UTF-8 form, by which keys order. */
+export function nameOf(stored: Uint8Array, keys: KeyCodec): string {
+  return toByteString(keys.ordered ? stored : Buffer.from(keys.decode(stored)))
+}
+
+/** A test of keys, as byte strings of how they are stored, against a range. */
+export function inRange(range: KeyRange, keys: KeyCodec): (key: string) => boolean {
+  const test = rangeTest(range)
+  return keys.ordered ? test : key => test(nameOf(fromByteString(key), keys))
+}
+
+/** A test of {@link nameOf | names} against a range. */
+export function rangeTest(range: KeyRange): (name: string) => boolean {
   const [gt, gte, lt, lte] = [range.gt, range.gte, range.lt, range.lte].map(
     edge => edge && toByteString(edge),
   )

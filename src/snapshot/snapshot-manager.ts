@@ -1,15 +1,15 @@
 import { randomUUID } from 'node:crypto'
 import { publishPrune, publishSnapshot } from '../core/diagnostics.ts'
 import { SnapshotNotFoundError } from '../core/errors.ts'
-import { encodeKey } from '../core/key.ts'
-import { abortSignal, boolean, checkOptions, invalidOption } from '../core/options.ts'
+import { abortSignal, boolean, callback, checkOptions, invalidOption } from '../core/options.ts'
 import { encodeValue } from '../core/value-codec.ts'
 import type { Engine, View } from '../engine/engine.ts'
-import type { BulkSummary } from '../history/bulk-commit.ts'
+import type { BulkProgress, BulkSummary } from '../history/bulk-commit.ts'
 import { summarizeChanges } from '../history/change-list.ts'
 import { lastLoggedEpoch } from '../history/commit-log.ts'
 import type { Head } from '../history/head.ts'
 import { History, type HistoryOptions, type Moment, type SnapshotSelection } from '../history/history.ts'
+import { openJsonRow, sealMeta } from '../history/meta-row.ts'
 import { readVersions } from '../history/reader.ts'
 import {
   decodePayload,
@@ -25,10 +25,10 @@ import {
   requireSnapshot,
   type SnapshotRow,
 } from '../history/snapshot-table.ts'
-import type { ExportSummary, TransferOptions } from '../transfer/transfer-options.ts'
+import type { ExportSummary } from '../transfer/transfer-options.ts'
 import { compare, type Difference, diff, type SnapshotComparison } from './compare.ts'
 import { type ExportSnapshotOptions, exportSnapshot } from './export-snapshot.ts'
-import { importSnapshot } from './import-snapshot.ts'
+import { type ImportSnapshotOptions, importSnapshot } from './import-snapshot.ts'
 import type { Range } from './key-range.ts'
 import {
   decodeMetadata,
@@ -65,6 +65,8 @@ export interface DeltaSnapshotOptions extends SnapshotOptions {
 export interface CancelOptions {
   /** Cancels: the call rejects with its reason, and the state is as it was. */
   readonly signal?: AbortSignal
+  /** Called every now and then while a large change is put in place, when it can no more be cancelled. */
+  readonly onProgress?: (progress: BulkProgress) => void
 }
 
 /** A snapshot at which a key changed: it held `value` from there on, or was `deleted`. */
@@ -223,10 +225,13 @@ export class SnapshotManager<S = Record<string, unknown>> {
    */
   async restoreSnapshot(version: VersionId, options: CancelOptions = {}): Promise<CommitSummary> {
     const number = parseVersion(version)
-    const { signal } = checkOptions<CancelOptions>(options, { signal: abortSignal }, 'restoreSnapshot()')
-    return toSummary(
-      await this.#history.bulk(restoreSource(this.#history, number, this.#compression, signal)),
+    const { signal, onProgress } = checkOptions<CancelOptions>(
+      options,
+      { signal: abortSignal, onProgress: callback },
+      'restoreSnapshot()',
     )
+    const source = restoreSource(this.#history, number, this.#compression, signal)
+    return toSummary(await this.#history.bulk({ ...source, onProgress }))
   }
 
   /**
@@ -268,7 +273,7 @@ export class SnapshotManager<S = Record<string, unknown>> {
 
   /** The snapshots at which a key changed, newest first, with what it held from there on. */
   async *history<V = unknown>(key: string): AsyncGenerator<HistoryEntry<V>, void, undefined> {
-    const bytes = encodeKey(key)
+    const bytes = this.#history.keys.encode(key)
     const changes = await this.#history.view(async view => {
       const snapshots = await listSnapshotRows(view)
       const versions = await readVersions(view, bytes)
@@ -457,7 +462,7 @@ export class SnapshotManager<S = Record<string, unknown>> {
    * @throws {ImportError} if the file is missing, damaged or of a newer format, or its base is not here; the store is
    * then as it was.
    */
-  async importSnapshot(path: string, options: TransferOptions = {}): Promise<VersionId> {
+  async importSnapshot(path: string, options: ImportSnapshotOptions = {}): Promise<VersionId> {
     return importSnapshot(this.#history, path, options, this.#compression)
   }
 
@@ -480,7 +485,7 @@ export class SnapshotManager<S = Record<string, unknown>> {
     if (JSON.stringify(current ?? {}) === JSON.stringify(checked)) return
     const { codec, bytes } = toPayload(encodeValue(checked), false)
     await this.#history.exclusive((_view, batch) => {
-      batch.put('meta', POLICY_KEY, Buffer.concat([Buffer.of(codec), bytes]))
+      batch.put('meta', POLICY_KEY, sealMeta(POLICY_KEY, Buffer.concat([Buffer.of(codec), bytes])))
       return { value: undefined }
     })
   }
@@ -495,7 +500,8 @@ const NO_COST = { changes: 0, bytes: 0 }
 async function readPolicy(view: View): Promise<RetentionPolicy | undefined> {
   const stored = await view.get('meta', POLICY_KEY)
   if (stored === undefined) return undefined
-  return decodePayload({ codec: stored[0] as number, bytes: stored.subarray(1) }) as RetentionPolicy
+  const policy = openJsonRow(POLICY_KEY, stored)
+  return decodePayload({ codec: policy[0] as number, bytes: policy.subarray(1) }) as RetentionPolicy
 }
 
 /** Which snapshots the stored policy does not keep, once `sealed` is taken. */

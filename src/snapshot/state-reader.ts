@@ -1,11 +1,12 @@
 import type { ByteMeter } from '../core/byte-meter.ts'
-import { decodeKey, encodeKey } from '../core/key.ts'
-import { type MaybePromise, whenReady } from '../core/maybe-promise.ts'
+import { isPromiseLike, type MaybePromise } from '../core/maybe-promise.ts'
 import { invalidOption } from '../core/options.ts'
+import { readAgainIfLost } from '../engine/view-lost.ts'
 import type { History, Moment } from '../history/history.ts'
 import type { KeyedRecord } from '../history/reader.ts'
-import { decodePayload, type Payload } from '../history/record.ts'
-import { type Range, toKeyRange } from './key-range.ts'
+import { decodePayload, type Payload, payloadLength } from '../history/record.ts'
+import type { Range } from './key-range.ts'
+import { orderedRecords } from './ordered-records.ts'
 
 /** The keys of a state type, as strings. */
 export type KeyOf<S> = keyof S & string
@@ -39,11 +40,7 @@ export interface ReadableState<S = Record<string, unknown>> {
   load(): Promise<S>
 }
 
-/**
- * How single keys of the current state are read: straight from the store, or through a cache.
- *
- * @internal
- */
+/** How single keys of the current state are read: straight from the store, or through a cache. */
 export interface CurrentReads {
   /** What a key holds; `bytes` is the key in UTF-8. */
   get(key: string, bytes: Uint8Array): MaybePromise<Payload | undefined>
@@ -85,39 +82,50 @@ export class StateReader<S = Record<string, unknown>> implements ReadableState<S
 
   /** The same, at once where the engine answers at once. It throws what `get` rejects with. */
   read<K extends KeyOf<S>, F>(key: K, fallback?: F, meter?: ByteMeter): MaybePromise<S[K] | F | undefined> {
-    const bytes = encodeKey(key)
+    const bytes = this.#history.keys.encode(key)
     const moment = this.#moment()
     const current = moment === 'head'
     const found: MaybePromise<Payload | undefined> = current
       ? this.#current.get(key, bytes)
       : this.#history.getAt(moment, bytes)
-    return whenReady(found, payload => {
-      if (payload === undefined) return fallback
-      if (meter !== undefined) meter.bytes += payload.bytes.byteLength
-      return (current ? this.#current.decode(key, payload) : decodePayload(payload)) as S[K]
-    })
+    if (isPromiseLike(found))
+      return found.then(payload => this.#valueOf(key, payload, fallback, current, meter))
+    return this.#valueOf(key, found, fallback, current, meter)
+  }
+
+  #valueOf<K extends KeyOf<S>, F>(
+    key: K,
+    payload: Payload | undefined,
+    fallback: F,
+    current: boolean,
+    meter: ByteMeter | undefined,
+  ): S[K] | F {
+    if (payload === undefined) return fallback
+    if (meter !== undefined) meter.bytes += payloadLength(payload)
+    return (current ? this.#current.decode(key, payload) : decodePayload(payload)) as S[K]
   }
 
   async getMany<const K extends readonly KeyOf<S>[]>(keys: K, meter?: ByteMeter): Promise<ValuesOf<S, K>> {
     if (!Array.isArray(keys)) throw invalidOption('keys', 'an array of keys', keys)
     const names: readonly string[] = [...keys]
-    const bytes = names.map(encodeKey)
+    const bytes = names.map(name => this.#history.keys.encode(name))
     const moment = this.#moment()
     if (moment === 'head') {
       const payloads = await this.#current.getMany(names, bytes)
       return payloads.map((payload, i) => {
         if (payload === undefined) return undefined
-        if (meter !== undefined) meter.bytes += payload.bytes.byteLength
+        if (meter !== undefined) meter.bytes += payloadLength(payload)
         return this.#current.decode(names[i] as string, payload)
       }) as ValuesOf<S, K>
     }
     const records = await this.#history.getManyAt(moment, bytes)
-    if (meter !== undefined) for (const record of records) meter.bytes += record?.bytes.byteLength ?? 0
+    if (meter !== undefined)
+      for (const record of records) meter.bytes += record === undefined ? 0 : payloadLength(record)
     return records.map(record => record && decodePayload(record)) as ValuesOf<S, K>
   }
 
   async has(key: KeyOf<S>): Promise<boolean> {
-    const bytes = encodeKey(key)
+    const bytes = this.#history.keys.encode(key)
     const moment = this.#moment()
     const found = await (moment === 'head'
       ? this.#current.get(key, bytes)
@@ -126,7 +134,7 @@ export class StateReader<S = Record<string, unknown>> implements ReadableState<S
   }
 
   keys(range?: Range): AsyncIterableIterator<KeyOf<S>> {
-    return this.#iterate(range, ({ key }) => decodeKey(key) as KeyOf<S>)
+    return this.#iterate(range, ({ key }) => this.#history.keys.decode(key) as KeyOf<S>)
   }
 
   values(range?: Range): AsyncIterableIterator<S[KeyOf<S>]> {
@@ -135,13 +143,13 @@ export class StateReader<S = Record<string, unknown>> implements ReadableState<S
 
   entries(range?: Range): AsyncIterableIterator<[KeyOf<S>, S[KeyOf<S>]]> {
     return this.#iterate(range, ({ key, record }) => [
-      decodeKey(key) as KeyOf<S>,
+      this.#history.keys.decode(key) as KeyOf<S>,
       decodePayload(record) as S[KeyOf<S>],
     ])
   }
 
   #iterate<T>(range: Range | undefined, convert: (record: KeyedRecord) => T): AsyncIterableIterator<T> {
-    return flatten(this.#history.records(this.#moment(), toKeyRange(range)), convert)
+    return flatten(orderedRecords(this.#history, this.#moment(), range), convert)
   }
 
   async size(): Promise<number> {
@@ -152,12 +160,16 @@ export class StateReader<S = Record<string, unknown>> implements ReadableState<S
     return size
   }
 
-  async load(meter?: ByteMeter): Promise<S> {
+  load(meter?: ByteMeter): Promise<S> {
+    return readAgainIfLost(() => this.#load(meter))
+  }
+
+  async #load(meter: ByteMeter | undefined): Promise<S> {
     const state: Record<string, unknown> = {}
     for await (const page of this.#history.records(this.#moment(), {}, { consistent: true })) {
       for (const { key, record } of page) {
-        if (meter !== undefined) meter.bytes += record.bytes.byteLength
-        setOwn(state, decodeKey(key), decodePayload(record))
+        if (meter !== undefined) meter.bytes += payloadLength(record)
+        setOwn(state, this.#history.keys.decode(key), decodePayload(record))
       }
     }
     return state as S

@@ -1,11 +1,14 @@
 import { fromByteString } from '../core/bytes.ts'
+import type { KeyCodec } from '../core/key.ts'
 import { Turns } from '../core/turns.ts'
 import type { View } from '../engine/engine.ts'
+import { LostViews } from '../engine/view-lost.ts'
 import { readChangedKeys } from '../history/change-list.ts'
 import { nameDamage } from '../history/damage.ts'
 import type { History, Moment } from '../history/history.ts'
 import { readManyAtBoth } from '../history/reader.ts'
 import type { ParsedRecord } from '../history/record.ts'
+import { nameOf } from './key-range.ts'
 
 /** A key that was written between two moments, and what each of them sees there: perhaps the same. */
 export interface TouchedRecord {
@@ -16,9 +19,9 @@ export interface TouchedRecord {
 
 /** Which of the touched keys are wanted. */
 export interface TouchedOptions {
-  /** A test of keys, as byte strings. */
+  /** A test of keys, as byte strings of how they are stored. */
   readonly wanted?: (key: string) => boolean
-  /** Descending key order: then all keys are gathered before the first is read. */
+  /** Descending key order: then all keys are gathered before the first is read, as they are where keys are encrypted. */
   readonly reverse?: boolean
   /** One view to the end, so that the head is that of one moment. */
   readonly consistent?: boolean
@@ -56,13 +59,14 @@ export async function* touchedRecords(
       for (let start = 0; start < page.keys.length; ) {
         const chunk = page.keys.slice(start, start + size.keys).map(fromByteString)
         start += chunk.length
-        const { view, epochs } = await views.get()
-        const [[olds, news]] = await Promise.all([
-          readManyAtBoth(view, chunk, epochs),
-          // The view would go on showing a snapshot that was dropped since it began.
-          history.assertExists(from),
-          history.assertExists(to),
-        ])
+        const [[olds, news]] = await views.read((view, epochs) =>
+          Promise.all([
+            readManyAtBoth(view, chunk, epochs),
+            // The view would go on showing a snapshot that was dropped since it began.
+            history.assertExists(from),
+            history.assertExists(to),
+          ]),
+        )
         size.learn(chunk.length, olds, news)
         yield chunk.map((key, i) => ({ key, before: olds[i], after: news[i] }))
         await turns.breathe()
@@ -90,7 +94,23 @@ class RecentView {
     this.#moments = [from, to]
   }
 
-  async get(): Promise<{ readonly view: View; readonly epochs: readonly [number, number] }> {
+  /**
+   * Reads in the view. If it is lost, the read begins again in another one, unless it is to be one view to the end.
+   */
+  async read<T>(read: (view: View, epochs: readonly [number, number]) => Promise<T>): Promise<T> {
+    const views = new LostViews()
+    for (;;) {
+      const { view, epochs } = await this.#get()
+      try {
+        return await read(view, epochs)
+      } catch (error) {
+        if (this.#kept || !views.mayGoOn(error)) throw error
+        this.close()
+      }
+    }
+  }
+
+  async #get(): Promise<{ readonly view: View; readonly epochs: readonly [number, number] }> {
     if (!this.#kept && performance.now() - this.#opened > this.#history.limits.viewAge) this.close()
     if (this.#view === undefined) {
       const view = this.#history.engine.read()
@@ -137,24 +157,34 @@ interface TouchedKeys {
   readonly recordBytes: number
 }
 
+function byName(stored: readonly string[], keys: KeyCodec): string[] {
+  const named = stored.map(key => ({ key, name: nameOf(fromByteString(key), keys) }))
+  return named.sort((a, b) => (a.name < b.name ? -1 : 1)).map(({ key }) => key)
+}
+
 async function* touchedKeys(
   history: History,
   views: RecentView,
   { wanted = () => true, reverse = false }: TouchedOptions,
 ): AsyncGenerator<TouchedKeys, void, undefined> {
+  const gathers = reverse || !history.keys.ordered
   const gathered: string[] = []
   let recordBytes = 0
   let above = ''
   for (let more = true; more; ) {
-    const { view, epochs } = await views.get()
-    const range = { after: Math.min(...epochs), through: Math.max(...epochs) }
-    const page = await readChangedKeys(view, range, history.limits, above)
+    const last = above
+    const page = await views.read((view, epochs) => {
+      const range = { after: Math.min(...epochs), through: Math.max(...epochs) }
+      return readChangedKeys(view, range, history.limits, last)
+    })
     const keys = page.keys.filter(wanted)
     recordBytes = page.recordBytes
-    if (reverse) for (const key of keys) gathered.push(key)
+    if (gathers) for (const key of keys) gathered.push(key)
     else yield { keys, recordBytes }
     above = page.keys.at(-1) ?? above
     more = page.more
   }
-  if (reverse) yield { keys: gathered.reverse(), recordBytes }
+  if (!gathers) return
+  const sorted = history.keys.ordered ? gathered : byName(gathered, history.keys)
+  yield { keys: reverse ? sorted.reverse() : sorted, recordBytes }
 }

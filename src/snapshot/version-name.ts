@@ -43,20 +43,30 @@ function indexOf(all: readonly NamedSnapshot[], name: string): number {
 }
 
 const DATE =
-  /^\d{4}-\d{2}-\d{2}(?<time>T\d{2}:\d{2}(?<seconds>:\d{2}(?<fraction>\.\d{1,3})?)?(?:Z|[+-]\d{2}:\d{2})?)?$/
+  /^(?<date>\d{4}-\d{2}-\d{2})(?<time>T\d{2}:\d{2}(?<seconds>:\d{2}(?<fraction>\.\d{1,3})?)?(?:Z|[+-]\d{2}:\d{2})?)?$/
 
 /** The last millisecond of the day, minute or second that a date names. */
 function endOfMoment(text: string): number {
   const parts = DATE.exec(text)?.groups
   // A date alone would be taken for one of UTC.
   const time = parts === undefined ? Number.NaN : Date.parse(parts['time'] ? text : `${text}T23:59:59.999`)
-  if (parts === undefined || Number.isNaN(time)) {
+  if (parts === undefined || Number.isNaN(time) || !isDate(parts['date'] as string)) {
     throw new InvalidArgumentError(
       `A moment is written as @2026-01-31 or @2026-01-31T14:05; ${JSON.stringify(`@${text}`)} is none.`,
     )
   }
   if (parts['time'] === undefined || parts['fraction'] !== undefined) return time
   return time + (parts['seconds'] === undefined ? 59_999 : 999)
+}
+
+/** Whether a month has that day: `Date.parse` takes the 31st of February for the 3rd of March. */
+function isDate(text: string): boolean {
+  return new Date(`${text}T00:00Z`).toISOString().startsWith(text)
+}
+
+/** Whether a tag could be taken for another way to write a version: who gives it as a name may get something else. */
+export function looksLikeVersion(tag: string): boolean {
+  return /^(?:v\d+|head|@.*|.*~\d*)$/is.test(tag)
 }
 
 function notFound(all: readonly NamedSnapshot[], name: string): SnapshotNotFoundError {
@@ -87,5 +97,11 @@ function nearestNames(all: readonly NamedSnapshot[], name: string): string[] {
 
 function describe(snapshot: NamedSnapshot | undefined): string {
   if (snapshot === undefined) return ''
-  return `${snapshot.version} (${new Date(snapshot.createdAt).toISOString().slice(0, 10)})`
+  return `${snapshot.version} (${localDate(new Date(snapshot.createdAt))})`
+}
+
+/** As it can be given after an `@`. */
+function localDate(date: Date): string {
+  const two = (number: number): string => String(number).padStart(2, '0')
+  return `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}`
 }

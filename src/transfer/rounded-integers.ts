@@ -44,6 +44,15 @@ export function refuseRoundedIntegers(text: string, { file, line, key, member }:
   }
 }
 
+/** The first integer of a JSON text that `JSON.parse` takes that became another, and its place, such as `$.ids[2]`. */
+export function findRoundedInteger(
+  text: string,
+): { readonly text: string; readonly path: string } | undefined {
+  if (!LONG_NUMBER.test(text)) return undefined
+  for (const { text: number, path } of roundedIntegers(text)) return { text: number, path: formatPath(path) }
+  return undefined
+}
+
 /** The rounded integers of a valid JSON text, in its order. */
 function* roundedIntegers(text: string): Generator<RoundedInteger, void, undefined> {
   const path: (string | number)[] = []

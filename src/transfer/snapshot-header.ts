@@ -19,6 +19,8 @@ export interface SnapshotFileHeader extends SnapshotIdentity {
   readonly userInfo: unknown
   /** Of a file that holds a difference: the snapshot it starts from. */
   readonly base: SnapshotIdentity | undefined
+  /** What the exporter says: whether the file was written encrypted. An import does not look at it. */
+  readonly encrypted?: boolean
 }
 
 const UUID = /^[\da-f]{8}-[\da-f]{4}-[\da-f]{4}-[\da-f]{4}-[\da-f]{12}$/

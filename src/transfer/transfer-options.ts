@@ -5,6 +5,12 @@ export interface TransferProgress {
   /** Bytes of the file read so far, and in all; both 0 in exports. */
   readonly bytes: number
   readonly bytesTotal: number
+  /**
+   * Of a large import, once all has been read: entries that are in place, and in all. It can no more be cancelled then,
+   * and ends by itself, if need be by whoever opens the store next.
+   */
+  readonly written?: number
+  readonly writtenTotal?: number
 }
 
 /** What exports and imports may be given. */
@@ -21,4 +27,6 @@ export interface ExportSummary {
   readonly entries: number
   /** Size of the file. */
   readonly bytes: number
+  /** Set if the file is encrypted: a snapshot file may be, if that is asked for. */
+  readonly encrypted?: true
 }

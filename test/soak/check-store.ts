@@ -5,7 +5,7 @@ import { lmdb } from '../../src/engine/lmdb.ts'
 import type { HistoryLimits } from '../../src/history/limits.ts'
 import type { PackStrategy } from '../../src/history/packer.ts'
 import type { Persistence } from '../../src/index.ts'
-import { type Call, checkLinearizable } from '../support/linearizability.ts'
+import { type Call, checkLinearizable, type SequentialModel } from '../support/linearizability.ts'
 import { openWithLimits } from '../support/open.ts'
 import { type ImportFiles, readDataFile, readSnapshotFile } from './import-files.ts'
 import { idsOf } from './store-call.ts'
@@ -45,26 +45,30 @@ export async function checkStore({ path, limits, strategy, files, before, calls 
     const output = await observe(persistence)
     const at = now()
     const history = [...calls, { input: { kind: 'observe' as const }, invoked: at, response: { at, output } }]
-    const verdict = checkLinearizable<StoreState, ModelCall, ModelAnswer>(
-      history,
-      storeModel(files.states, before),
-    )
-    if (!verdict.linearizable) {
-      throw new Error(
-        `what the store holds is not what its callers were told.\ncalls: ${show(history)}\nexplained: ${show(verdict.longest)}\nstate: ${JSON.stringify(observable(verdict.state))}`,
-      )
-    }
+    const { final, order } = explain(history, storeModel(files.states, before))
     const { ok, problems } = await persistence.verify()
     assert.deepEqual({ ok, problems }, { ok: true, problems: [] })
-    const happened = verdict.order.filter(({ response }) => response === undefined).length
-    return { final: verdict.final, happened }
+    const happened = order.filter(({ response }) => response === undefined).length
+    return { final, happened }
   } finally {
     await persistence.close()
   }
 }
 
+/** An order of calls that explains all answers, and what the store holds after it. @throws where there is none. */
+export function explain(
+  history: readonly Call<ModelCall, ModelAnswer>[],
+  model: SequentialModel<StoreState, ModelCall, ModelAnswer>,
+): { readonly final: StoreState; readonly order: readonly Call<ModelCall, ModelAnswer>[] } {
+  const verdict = checkLinearizable(history, model)
+  if (verdict.linearizable) return verdict
+  throw new Error(
+    `what the store holds is not what its callers were told.\ncalls: ${show(history)}\nexplained: ${show(verdict.longest)}\nstate: ${JSON.stringify(observable(verdict.state))}`,
+  )
+}
+
 /** Everything that can be seen of a store. */
-async function observe(persistence: Persistence): Promise<Observation> {
+export async function observe(persistence: Persistence): Promise<Observation> {
   const state = await persistence.load()
   assert.equal(await persistence.size(), Object.keys(state).length)
   const snapshots: { version: string; tag: string | null; state: ReturnType<typeof idsOf> }[] = []

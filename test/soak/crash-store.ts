@@ -44,6 +44,8 @@ export interface CrashOptions {
   readonly seed: number
   /** The store is written to, killed and looked at so many times. */
   readonly rounds: number
+  /** No round begins after this moment, in milliseconds of `performance.now()`. */
+  readonly deadline?: number
   /** A folder of its own, which is removed if all is well. */
   readonly folder: string
   /** The bundled program of writers. */
@@ -107,7 +109,7 @@ const durations = new Map<string, number>()
  * @throws where it is not.
  */
 export async function crashStore(options: CrashOptions, tally: Tally): Promise<void> {
-  const { seed, rounds, folder } = options
+  const { seed, rounds, folder, deadline = Number.POSITIVE_INFINITY } = options
   await rm(folder, { recursive: true, force: true })
   await mkdir(join(folder, 'exports'), { recursive: true })
   const random = seededRandom(seed)
@@ -123,7 +125,7 @@ export async function crashStore(options: CrashOptions, tally: Tally): Promise<v
     seen: new Set(),
   }
   let state = EMPTY_STORE
-  for (let round = 0; round < rounds; round++) {
+  for (let round = 0; round < rounds && performance.now() < deadline; round++) {
     try {
       state = await crashOnce(store, round, state, tally)
     } catch (error) {

@@ -28,15 +28,16 @@ const [kills, firstSeed, rounds, minutes, atOnce] = numbers as [number, number, 
 const folder = await mkdtemp(join(tmpdir(), 'varve-crash-'))
 const tally = newTally()
 const begun = performance.now()
+const deadline = begun + minutes * 60_000
 let seed = firstSeed
 try {
   const program = await bundleProgram(new URL('./writer.ts', import.meta.url))
   const files = await writeImportFiles(join(folder, 'files'))
   const lane = async (): Promise<void> => {
-    while (tally.kills < kills && performance.now() - begun < minutes * 60_000) {
+    while (tally.kills < kills && performance.now() < deadline) {
       const chosen = seed++
       await crashStore(
-        { seed: chosen, rounds, folder: join(folder, `seed-${chosen}`), program, files },
+        { seed: chosen, rounds, deadline, folder: join(folder, `seed-${chosen}`), program, files },
         tally,
       )
       if ((chosen - firstSeed) % 10 === 9) console.log(`seed ${chosen}: ${tally.kills} kills, ${seconds()} s`)

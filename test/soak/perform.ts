@@ -8,7 +8,7 @@ export async function perform(state: Persistence, history: History, call: StoreC
     return await make(state, history, call)
   } catch (error) {
     const { code } = error as { code?: string }
-    if (code === 'SNAPSHOT_NOT_FOUND') return { code }
+    if (code === 'SNAPSHOT_NOT_FOUND' || code === 'CONFLICT') return { code }
     throw error
   }
 }

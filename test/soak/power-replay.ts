@@ -32,7 +32,9 @@ export interface PowerOptions {
   readonly files: ImportFiles
 }
 
-/** How often a moment is looked at with a random part of what was not flushed. */
+/** While the store is made, each moment is looked at. */
+const FIRST_FLUSHES = 10
+/** How often a moment before a flush is looked at with a random part of what was written since the last. */
 const RANDOM_PARTS = 2
 
 /**
@@ -70,16 +72,11 @@ export async function replayPower(options: PowerOptions, tally: PowerTally): Pro
   await writer.gone()
   const disk = new SimulatedDisk(traced, [exports])
   const reported: Report[] = []
-  for await (const call of readTrace(trace)) {
-    const report = reportIn(call.name, call.args)
-    if (report !== undefined) reported.push(report)
-    const flushed = disk.apply(call)
-    if (flushed) tally.flushes++
-    if (report?.event === 'answer') tally.acknowledged++
-    if (!(flushed || report?.event === 'answer') || !random.chance(options.share)) continue
-    const parts: Survivors[] = ['none', 'all', ...Array.from({ length: RANDOM_PARTS }, () => random)]
+  const cut = join(folder, 'cut')
+  /** Looks at what the disk may hold now, in each of these ways. */
+  async function losePower(parts: readonly Survivors[], line: number): Promise<void> {
+    if (tally.flushes > FIRST_FLUSHES && !random.chance(options.share)) return
     for (const survivors of parts) {
-      const cut = join(folder, 'cut')
       await rm(cut, { recursive: true, force: true })
       await disk.writeTo(cut, survivors)
       try {
@@ -87,12 +84,24 @@ export async function replayPower(options: PowerOptions, tally: PowerTally): Pro
       } catch (error) {
         const how = typeof survivors === 'string' ? survivors : 'a random part'
         throw new Error(
-          `seed ${seed}, power lost at line ${call.ended} of ${trace}, with ${how} of what was not flushed: ${(error as Error).message}`,
+          `seed ${seed}, power lost at line ${line} of ${trace}, with ${how} of what was not flushed: ${(error as Error).message}`,
           { cause: error },
         )
       }
       tally.cuts++
     }
+  }
+  for await (const call of readTrace(trace)) {
+    const report = reportIn(call.name, call.args)
+    // Until a flush has ended, any part of what was written since the one before may be on disk.
+    if (disk.isFlush(call)) {
+      await losePower(['all', ...Array.from({ length: RANDOM_PARTS }, () => random)], call.begun)
+      tally.flushes++
+    }
+    disk.apply(call)
+    if (report !== undefined) reported.push(report)
+    if (report?.event === 'answer') tally.acknowledged++
+    if (disk.isFlush(call) || report?.event === 'answer') await losePower(['none'], call.ended)
   }
   await rm(folder, { recursive: true, force: true })
 }

@@ -1,5 +1,5 @@
 import { mkdir, writeFile } from 'node:fs/promises'
-import { dirname, join, relative } from 'node:path'
+import { basename, dirname, join, relative } from 'node:path'
 import type { Random } from '../support/random.ts'
 import { pathOfDescriptor, type SystemCall, stringsIn } from './system-calls.ts'
 
@@ -48,50 +48,64 @@ export class SimulatedDisk {
     this.#names = new Map(this.#durable)
   }
 
-  /** Takes note of a call, and tells whether it was a flush of something that is kept. */
-  apply(call: SystemCall): boolean {
+  /** Whether a call flushes something that is kept. */
+  isFlush({ name, args }: SystemCall): boolean {
+    if (name !== 'fsync' && name !== 'fdatasync') return false
+    const path = pathOfDescriptor(args)
+    return path !== undefined && (this.#keeps(path) || path === this.#root)
+  }
+
+  /** Takes note of a call. */
+  apply(call: SystemCall): void {
     const { name, args, result, ended: at } = call
-    if (result.startsWith('-1')) return false
+    if (result.startsWith('-1')) return
     switch (name) {
       case 'openat':
         this.#open(stringsIn(args)[0]?.toString() ?? '', args, pathOfDescriptor(result), at)
-        return false
+        return
       case 'mkdir':
         this.#change(stringsIn(args)[0]?.toString() ?? '', at, () => 'folder')
-        return false
+        return
       case 'unlink':
       case 'rmdir':
         this.#change(stringsIn(args)[0]?.toString() ?? '', at, () => undefined)
-        return false
+        return
       case 'rename': {
         const [from = '', to = ''] = stringsIn(args).map(String)
-        if (!this.#keeps(to)) return false
+        if (!this.#keeps(to)) return
         const file = this.#names.get(from)
         if (dirname(from) !== dirname(to)) throw new Error(`a file moves to another folder: ${from}`)
         this.#note(dirname(to), at, names => {
           names.delete(from)
           if (file !== undefined) names.set(to, file)
         })
-        return false
+        return
+      }
+      case 'link': {
+        const [from = '', to = ''] = stringsIn(args).map(String)
+        const file = this.#names.get(from)
+        if (file !== undefined) this.#change(to, at, () => file)
+        return
       }
       case 'fsync':
       case 'fdatasync':
-        return this.#flush(pathOfDescriptor(args), call)
+        if (this.isFlush(call)) this.#flush(pathOfDescriptor(args) as string, call)
+        return
       case 'lseek': {
         const path = pathOfDescriptor(args)
         if (path !== undefined && this.#keeps(path)) this.#positions.set(path, Number(result.split(' ')[0]))
-        return false
+        return
       }
       case 'write':
       case 'writev':
       case 'pwrite64':
       case 'pwritev':
         this.#write(call)
-        return false
+        return
       case 'ftruncate': {
         const file = this.#file(pathOfDescriptor(args))
         file?.changes.push({ at, length: Number(/(\d+)$/.exec(args)?.[1]) })
-        return false
+        return
       }
       default: {
         const path = pathOfDescriptor(args)
@@ -99,7 +113,7 @@ export class SimulatedDisk {
           path => path !== undefined && this.#keeps(path),
         )
         if (known) throw new Error(`the disk does not know ${name}(${args.slice(0, 200)})`)
-        return false
+        return
       }
     }
   }
@@ -124,7 +138,7 @@ export class SimulatedDisk {
 
   #keeps(path: string): boolean {
     // The lock file is made anew by whoever opens the store first, whatever is in it.
-    return path.startsWith(`${this.#root}/`) && !path.endsWith('/lock.mdb')
+    return path.startsWith(`${this.#root}/`) && !basename(path).startsWith('lock.mdb')
   }
 
   #note(folder: string, at: number, apply: NameChange['apply']): void {
@@ -171,8 +185,7 @@ export class SimulatedDisk {
   }
 
   /** What was done before a flush began is on disk when it has ended. */
-  #flush(path: string | undefined, { begun }: SystemCall): boolean {
-    if (path === undefined || !(this.#keeps(path) || path === this.#root)) return false
+  #flush(path: string, { begun }: SystemCall): void {
     const file = this.#file(path)
     if (file !== undefined) {
       const done = file.changes.filter(({ at }) => at < begun)
@@ -183,7 +196,6 @@ export class SimulatedDisk {
       for (const change of this.#nameChanges.filter(isDone)) change.apply(this.#durable)
       this.#nameChanges = this.#nameChanges.filter(change => !isDone(change))
     }
-    return true
   }
 }
 

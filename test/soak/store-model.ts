@@ -45,7 +45,7 @@ export function storeModel(
   initial: StoreState = EMPTY_STORE,
 ): SequentialModel<StoreState, ModelCall, ModelAnswer> {
   function step(state: StoreState, call: ModelCall, answer: ModelAnswer | undefined): StoreState | undefined {
-    if (answer !== undefined && 'code' in answer) return refused(state, call, answer.code) ? state : undefined
+    if (answer !== undefined && 'code' in answer) return refused(state, call, answer.code)
     // What was killed may have been refused as well; it then has changed nothing.
     if ('version' in call && answer === undefined && !has(state, call.version)) return state
     const made = make(state, call)
@@ -99,11 +99,8 @@ export function storeModel(
         return added(state, { state: keys, tag: call.tag, file: null })
       case 'createDeltaSnapshot':
         return added(state, { state: keys, tag: null, file: null })
-      case 'importSnapshot': {
-        const known = state.snapshots.find(({ file }) => file === call.file)
-        if (known !== undefined) return { state, answer: { version: known.version } }
-        return added(state, { state: files.get(call.file) as KeyIds, tag: null, file: call.file })
-      }
+      case 'importSnapshot':
+        return imported(state, call.file)
       case 'deleteSnapshot': {
         if (!has(state, call.version)) return undefined
         return without(state, ({ version }) => version === call.version, DONE)
@@ -133,6 +130,23 @@ export function storeModel(
     }
   }
 
+  function imported(state: StoreState, file: string): { state: StoreState; answer: StoreAnswer } {
+    const known = state.snapshots.find(snapshot => snapshot.file === file)
+    if (known !== undefined) return { state, answer: { version: known.version } }
+    return added(state, { state: files.get(file) as KeyIds, tag: null, file })
+  }
+
+  /** The state after a call that has ended with an error; `undefined` where it cannot have ended with it. */
+  function refused(state: StoreState, call: ModelCall, code: string): StoreState | undefined {
+    // Others were faster than a large change, again and again.
+    if (code === 'CONFLICT') return state
+    // It was imported, and deleted before its version could be told.
+    if (code === 'SNAPSHOT_NOT_FOUND' && call.kind === 'importSnapshot')
+      return imported(state, call.file).state
+    if (code === 'SNAPSHOT_NOT_FOUND' && 'version' in call && !has(state, call.version)) return state
+    return undefined
+  }
+
   return { initial, step, digest }
 }
 
@@ -144,11 +158,6 @@ function has(state: StoreState, version: string): boolean {
 
 function find(state: StoreState, version: string): SnapshotModel | undefined {
   return state.snapshots.find(snapshot => snapshot.version === version)
-}
-
-/** Whether a call may end with an error in this state. */
-function refused(state: StoreState, call: ModelCall, code: string): boolean {
-  return code === 'SNAPSHOT_NOT_FOUND' && 'version' in call && !has(state, call.version)
 }
 
 function written(keys: KeyIds, writes: readonly (readonly [string, string | null])[]): KeyIds {

@@ -60,7 +60,7 @@ export async function* readTrace(file: string): AsyncGenerator<SystemCall, void,
 }
 
 /** The bytes of a string as strace writes it. */
-export function unescaped(text: string): Buffer {
+function unescaped(text: string): Buffer {
   return Buffer.from(text.replaceAll('\\x', ''), 'hex')
 }
 

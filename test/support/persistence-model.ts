@@ -691,6 +691,7 @@ const lowLimits: fc.Arbitrary<Partial<HistoryLimits>> = fc.record(
     runKeys: few,
     chunkKeys: few,
     pageKeys: few,
+    sortKeys: few,
     packListEpochs: few,
     packedLists: few,
     packedKeys: few,

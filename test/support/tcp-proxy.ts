@@ -11,12 +11,17 @@ export type Verdict =
   /** Not passed on, and the connection cut. */
   | 'cut'
 
+/** What the server says when it is ready for a query. */
+const READY = Buffer.from('Z\0\0\0\x05I')
+
 /** Stands between clients and a server, and breaks connections. */
 export interface TcpProxy {
   /** The same server, through the proxy. */
   readonly url: string
   /** Judges what clients send; `undefined` passes everything on. */
   judge: ((piece: Buffer) => Verdict) | undefined
+  /** What the server says, in the same piece, right after it has told that a new connection is ready; then that is cut. */
+  lastWords: (() => Buffer | undefined) | undefined
   /** Whether new connections are refused. */
   refuse: boolean
   /** Breaks all connections there are. */
@@ -33,6 +38,7 @@ export async function startProxy(serverUrl: string): Promise<TcpProxy> {
     }
     const upstream = connect(Number(target.port), target.hostname)
     let swallowing = false
+    let wasReady = false
     const end = (): void => {
       for (const socket of [client, upstream]) {
         socket.destroy()
@@ -53,7 +59,13 @@ export async function startProxy(serverUrl: string): Promise<TcpProxy> {
       }
     })
     upstream.on('data', piece => {
-      if (!swallowing) client.write(piece)
+      const isReady = !wasReady && piece.includes(READY)
+      wasReady ||= isReady
+      const lastWords = isReady ? proxy.lastWords?.() : undefined
+      if (lastWords !== undefined) {
+        upstream.destroy()
+        client.end(Buffer.concat([piece, lastWords]))
+      } else if (!swallowing) client.write(piece)
       else if (piece.includes('COMMIT')) end()
     })
   })
@@ -64,6 +76,7 @@ export async function startProxy(serverUrl: string): Promise<TcpProxy> {
   const proxy: TcpProxy = {
     url: url.href,
     judge: undefined,
+    lastWords: undefined,
     refuse: false,
     cutAll() {
       for (const socket of sockets) socket.destroy()

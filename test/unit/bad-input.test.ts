@@ -468,7 +468,8 @@ describe('options of createPersistence()', () => {
     [{ retention: { keepDayly: 7 } }, 'Did you mean "keepDaily"?'],
     [{ delta: 'binery' }, `Did you mean 'binary'?`],
     [{ durability: 'powr' }, `Did you mean 'power'?`],
-    [{ encryption: true }, 'The known ones are basePath, engine, cache'],
+    [{ encryption: true }, 'Did you mean "encryptionKey"?'],
+    [{ colour: true }, 'The known ones are basePath, engine, cache'],
   ])('names the known one that is nearest: %j', async (options, message) => {
     expect((await refused(options)).message).toContain(message)
   })
@@ -785,6 +786,7 @@ describe.each(EMBEDDED)('a store that is closed, on %s', name => {
     importSnapshot: state => state.importSnapshot('never-read.varve'),
     verify: state => state.verify(),
     compact: state => state.compact(),
+    rotateEncryptionKey: state => state.rotateEncryptionKey({ passphrase: 'open sesame' }),
     getMetrics: state => state.getMetrics(),
   }
 

@@ -1,4 +1,4 @@
-import { execFile, spawn } from 'node:child_process'
+import { execFile, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { chmod, readdir, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -42,6 +42,34 @@ describe('the process', () => {
     const { stdout, stderr } = await run('bash', ['-c', script], { cwd })
     expect(stdout).toMatch(/^key 0 {2}"x+"\n$/)
     expect(stderr).toBe('')
+  })
+
+  it.skipIf(process.platform !== 'linux')('says in one line that its output cannot be written', async () => {
+    await fill(20_000)
+    for (const line of ['list', 'get "key 1"', 'log --json', '--help']) {
+      const script = `node ${JSON.stringify(COMMAND)} ${line} > /dev/full`
+      const { stderr, code } = await run('bash', ['-c', script], { cwd }).catch(error => error)
+      expect({ line, code }).toEqual({ line, code: 6 })
+      expect(stderr).toMatch(/Cannot write to standard output: the disk is full \(ENOSPC\)\./)
+      expect(stderr.trim().split('\n')).toHaveLength(1)
+    }
+  })
+
+  it.each([
+    ['set a', '', 'SIGINT', 130],
+    ['save', '{', 'SIGTERM', 143],
+    ['replay -', '{}\nnot JSON\n', undefined, 6],
+  ] as const)('%s does not wait for a pipe that stays open', async (line, given, signal, code) => {
+    await fill(1)
+    const child = spawn(process.execPath, [COMMAND, ...line.split(' ')], {
+      cwd,
+      stdio: ['pipe', 'ignore', 'ignore'],
+    })
+    child.stdin.write(given)
+    if (signal !== undefined) setTimeout(() => child.kill(signal), 700)
+    const [exit] = await once(child, 'exit')
+    expect(exit).toBe(code)
+    child.stdin.destroy()
   })
 
   it('reads and writes pipes', async () => {
@@ -127,7 +155,50 @@ describe('completion', () => {
     expect(await complete('diff', '--ex')).toEqual(['--exit-code'])
     expect(await complete('--json', 'diff', '--ex')).toEqual(['--exit-code'])
     expect(await complete('completion', 'z')).toEqual(['zsh'])
+    expect(await complete('--store', 'get', 'sn')).toEqual(['snapshot'])
+    expect(await complete('--store', 'x', '--json', 'diff', '--ex')).toEqual(['--exit-code'])
     expect(await complete('get', '--st')).toEqual(['--string', '--store'])
+  })
+
+  it.skipIf(!isInstalled('zsh'))('is a script that zsh runs', async () => {
+    const { stdout: script } = await run(process.execPath, [COMMAND, 'completion', 'zsh'])
+    const complete = async (...words: string[]): Promise<string> => {
+      const { stdout } = await run('zsh', [
+        '-fc',
+        `compdef() { :; }
+        _describe() { print -r -- "\${(@P)2%%:*}" }
+        _arguments() { print -r -- "\${words[*]} | $CURRENT | $*" }
+        ${script}
+        words=(varve "$@"); CURRENT=\${#words}; _varve`,
+        'zsh',
+        ...words,
+      ])
+      return stdout
+    }
+    expect(await complete('sn')).toContain(' snapshot ')
+    expect(await complete('--store', 'get', 'sn')).toContain(' snapshot ')
+    expect(await complete('--json', '--store', 'x', 'diff', '--ex')).toMatch(
+      /^diff --ex \| 2 \| .*--exit-code\[/,
+    )
+    expect(await complete('completion', 'z')).toContain('(bash zsh fish)')
+  })
+
+  it.skipIf(!isInstalled('fish'))('is a script that fish runs', async () => {
+    const { stdout: script } = await run(process.execPath, [COMMAND, 'completion', 'fish'])
+    const complete = async (line: string): Promise<string[]> => {
+      const { stdout } = await run('fish', ['-N', '-c', `${script}\ncomplete -C ${JSON.stringify(line)}`], {
+        cwd,
+      })
+      return stdout
+        .trim()
+        .split('\n')
+        .map(row => row.split('\t')[0] as string)
+    }
+    expect(await complete('varve sna')).toEqual(['snapshot'])
+    expect(await complete('varve --store x sna')).toEqual(['snapshot'])
+    expect(await complete('varve get sna')).not.toContain('snapshot')
+    expect(await complete('varve diff --ex')).toEqual(['--exit-code'])
+    expect(await complete('varve completion z')).toEqual(['zsh'])
   })
 
   it.each(['zsh', 'fish'] as const)('names each command and option for %s, in quotes', shell => {
@@ -153,4 +224,8 @@ describe('completion', () => {
 async function isBusy(folder: string): Promise<boolean> {
   const { size } = await stat(join(folder, 'data.mdb'))
   return size > 1_000_000
+}
+
+function isInstalled(program: string): boolean {
+  return spawnSync(program, ['--version'], { stdio: 'ignore' }).status === 0
 }

@@ -83,6 +83,26 @@ describe('values', () => {
     expect((await varve('set big 1e999')).stderr).toContain('too large')
   })
 
+  it('keep each digit, or are refused', async () => {
+    await filled()
+    const before = await varve('load')
+    const message =
+      /integer 9007199254740993 at \$\.?id.* it would become 9007199254740992. Write it as a string/
+    for (const [line, stdin, code] of [
+      ['set id -', '{"id": 9007199254740993}', 2],
+      ['save', '{"id": 9007199254740993}', 6],
+      ['replay -', '{"put": {"id": 1}, "id": 9007199254740993}', 6],
+    ] as const) {
+      expect(await varve(line, { stdin })).toMatchObject({
+        code,
+        stdout: '',
+        stderr: expect.stringMatching(message),
+      })
+    }
+    expect(await varve('load')).toEqual(before)
+    expect((await varve('set id 9007199254740992')).code).toBe(0)
+  })
+
   it('come from standard input where none is given', async () => {
     await varve('init')
     await varve('set a', { stdin: '[1, 2]' })
@@ -124,6 +144,60 @@ describe('list', () => {
     await withStore(store => store.setMany({ 'a\x1b[31m': 'x\x1b[0m', 'line\nfeed': 1, 'wide\u202e': 1 }))
     const { stdout } = await varve('list --values')
     expect(stdout).toBe('"a\\u001b[31m"  "x\\u001b[0m"\n"line\\nfeed"  1\n"wide\\u202e"  1\n')
+  })
+})
+
+describe('what is stored', () => {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is looked for.
+  const acts = /[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e]/
+
+  it('does nothing to a terminal, nor breaks a line, whatever its type', async () => {
+    const clear = '\x1bc\x9b'
+    const hostile = 'a\x1b[31m\x9b2J\u202e\nb'
+    await withStore(async store => {
+      await store.setMany({
+        error: new Error(hostile),
+        expression: new RegExp(clear),
+        [hostile]: new Map([[hostile, { [hostile]: hostile }]]),
+        text: hostile,
+      })
+      await store.createSnapshot({
+        tag: hostile,
+        description: hostile,
+        userInfo: { error: new Error(hostile) },
+      })
+      await store.set('error', new Map([[1, new RegExp(clear)]]))
+      await store.delete('expression')
+      await store.createSnapshot()
+    })
+    for (const line of [
+      'list --values',
+      'list --values --json',
+      'get error --at v1',
+      'get text --json',
+      'get expression --at v1',
+      'load --tagged',
+      'log',
+      'log --json',
+      'show v1',
+      'show --json',
+      'diff v1 v2',
+      'diff v1 v2 --json',
+      'history error',
+      'tag',
+      'tag --json',
+      'restore a',
+      'get b --json --at a',
+      ['get', hostile.slice(0, 8)],
+      ['get', `--${hostile}`],
+      ['export', `${hostile}.json`],
+    ]) {
+      const { stdout, stderr } = await varve(line, { together: true, env: { NO_COLOR: '1' } })
+      expect(stdout + stderr, String(line)).not.toMatch(acts)
+      expect(stdout, String(line)).not.toBe('')
+    }
+    const { stdout } = await varve('list --values --at v1')
+    expect(stdout.trim().split('\n')).toHaveLength(4)
   })
 })
 
@@ -186,6 +260,24 @@ describe('snapshots', () => {
     expect(await json('tag --json')).toEqual({ a: 1, b: 1, first: 1 })
     expect((await varve('restore first')).stdout).toBe('Restored v1: 3 keys set, 0 deleted, 0 unchanged\n')
     expect(await json('get count --json')).toMatchObject({ value: 3 })
+  })
+
+  it('take no tag that could not name them afterwards', async () => {
+    await filled()
+    for (const tag of ['v3', 'V12', 'head', 'HEAD', '@noon', 'a~1', 'a~']) {
+      for (const line of [
+        ['snapshot', '--tag', tag],
+        ['tag', 'first', 'fine', tag],
+      ]) {
+        expect(await varve(line)).toMatchObject({
+          code: 2,
+          stdout: '',
+          stderr: expect.stringContaining(`The tag "${tag}"`),
+        })
+      }
+    }
+    expect(await json('tag --json')).toEqual({ first: 1 })
+    expect((await varve('tag first v3.1 version headroom a~b')).code).toBe(0)
   })
 
   it('are shown with what they changed', async () => {
@@ -322,10 +414,12 @@ describe('moving data', () => {
       to: 'copy',
       snapshots: 2,
       keys: 2,
+      records: expect.any(Number),
+      written: expect.any(Number),
     })
     expect((await varve('load --store copy')).stdout).toBe((await varve('load')).stdout)
     expect((await varve('load --store copy --at first')).stdout).toBe((await varve('load --at first')).stdout)
-    expect((await varve('copy .varve copy')).stderr).toContain('not empty')
+    expect((await varve('copy .varve copy')).stderr).toContain('holds data already')
     expect((await varve('copy nothing other')).code).toBe(3)
     expect(existsSync(join(cwd, 'other'))).toBe(false)
   })
@@ -354,7 +448,64 @@ describe('moving data', () => {
     ])
     const bad = await varve('replay -', { stdin: '{}\n{"put": 3}' })
     expect(bad).toMatchObject({ code: 6, stdout: '' })
-    expect(bad.stderr).toMatch(/standard input, line 2: "put" is not an object/)
+    expect(bad.stderr).toMatch(/standard input, line 2: "put" is not an object\. Nothing was replayed\.\n$/)
+  })
+})
+
+describe('replay', () => {
+  const history = Array.from({ length: 400 }, (_, i) =>
+    JSON.stringify({ put: { count: i, [`new ${i}`]: i }, del: ['user'], tags: [`t${i}`] }),
+  )
+  const all = ['load', 'log --json', 'tag', 'history count'] as const
+
+  async function everything(): Promise<string[]> {
+    const texts: string[] = []
+    for (const line of all) texts.push((await varve(line)).stdout)
+    return texts
+  }
+
+  it.each([
+    ['{"put": []}', /"put" is not an object/],
+    ['{"put": {"": 1}}', /must not be empty/],
+    ['{"tags": [""]}', /tag/],
+    ['no JSON', /it is not JSON/],
+    ['{"del": "a"}', /"del" is not a list of texts/],
+  ])('takes all back for the line %s, and says which it is', async (line, message) => {
+    await filled()
+    const before = await everything()
+    const stdin = [...history.slice(0, 30), line].join('\n')
+    const { code, stdout, stderr } = await varve('replay -', { stdin })
+    expect({ code, stdout }).toEqual({ code: 6, stdout: '' })
+    expect(stderr).toMatch(message)
+    expect(stderr).toMatch(/^varve: Cannot replay standard input, line 31: .*\. Nothing was replayed\.\n$/)
+    expect(await everything()).toEqual(before)
+    expect((await varve('verify')).code).toBe(0)
+  })
+
+  it('takes all back when it is stopped on the way', async () => {
+    await filled()
+    const before = await everything()
+    const stopping = new AbortController()
+    const replaying = varve('replay -', { stdin: history.join('\n'), signal: stopping.signal })
+    await withStore(async store => {
+      while ((await store.listSnapshots()).length < 4) await delay(1)
+    })
+    stopping.abort(new Interruption(2))
+    expect(await replaying).toEqual({ code: 130, stdout: '', stderr: '' })
+    expect(await everything()).toEqual(before)
+  })
+
+  it('refuses what is not UTF-8, and reads a line of many pieces', async () => {
+    await filled()
+    await writeFile(join(cwd, 'bad.jsonl'), Buffer.from([0x7b, 0x22, 0xff, 0x22, 0x3a, 0x31, 0x7d]))
+    expect(await varve('replay bad.jsonl')).toMatchObject({
+      code: 6,
+      stderr: expect.stringContaining('not text in UTF-8'),
+    })
+    const long = 'é'.repeat(300_000)
+    await writeFile(join(cwd, 'long.jsonl'), `\n{"put": {"long": ${JSON.stringify(long)}}}\r\n{}`)
+    expect(await json('replay long.jsonl --json')).toMatchObject({ snapshots: 2, set: 1 })
+    expect(await json('get long --json')).toMatchObject({ value: long })
   })
 })
 
@@ -427,6 +578,8 @@ describe('an interrupt', () => {
     'diff first',
     'export out.json',
     'replay state.jsonl',
+    'watch',
+    'compact',
   ])('ends %s, with the store as it was', async line => {
     await filled()
     await writeFile(join(cwd, 'state.jsonl'), '{"key": "a", "value": 1}\n')
@@ -524,11 +677,22 @@ describe('errors', () => {
 })
 
 describe('help', () => {
-  it('has examples for each command, and fits', async () => {
+  it.each([80, 40])('fits a terminal of %i columns, but for what is to be typed', async columns => {
+    for (const line of ['--help', 'help get', 'help prune', 'help completion']) {
+      const { stdout } = await varve(line, { columns })
+      const text = stdout.slice(stdout.indexOf('\n\n'), stdout.indexOf('\nExamples:'))
+      expect(
+        text.split('\n').filter(row => row.length > columns),
+        line,
+      ).toEqual([])
+    }
+  })
+
+  it('has examples for each command', async () => {
     const { stdout, code } = await varve('--help')
     expect(code).toBe(0)
-    const list = stdout.slice(stdout.indexOf('\nCommands:'), stdout.indexOf('\nVersions '))
-    const commands = [...list.matchAll(/^ {2}([a-z]+)(?: .*)? {2,}\S/gm)].map(match => match[1] as string)
+    const list = stdout.slice(stdout.indexOf('\nThe state:'), stdout.indexOf('\nVersions '))
+    const commands = [...list.matchAll(/^ {2}([a-z-]+)(?: .*)? {2,}\S/gm)].map(match => match[1] as string)
     expect(commands.length).toBeGreaterThanOrEqual(26)
     for (const command of commands.filter(name => name !== 'help')) {
       const help = await varve(['help', command])
@@ -537,13 +701,15 @@ describe('help', () => {
       expect((await varve([command, '--help'])).stdout).toBe(help.stdout)
     }
     expect((await varve('--version')).stdout).toMatch(/^\d+\.\d+\.\d+\n$/)
+    expect(await varve('-h')).toEqual(await varve('--help'))
+    expect(await varve('-V')).toEqual(await varve('--version'))
   })
 
   it('is written to standard error where there is no command', async () => {
     expect(await varve([])).toMatchObject({
       code: 2,
       stdout: '',
-      stderr: expect.stringContaining('Commands:'),
+      stderr: expect.stringContaining('Usage: varve'),
     })
   })
 })
@@ -575,6 +741,58 @@ describe('a terminal', () => {
     }
     // Of what matters nothing is lost: keys that are listed are whole.
     expect((await varve('list', { columns: 40 })).stdout).toContain('that does not fit')
+  })
+
+  it('has the width that COLUMNS says', async () => {
+    await withStore(store => store.set('text', 'x'.repeat(200)))
+    const columns = [
+      await varve('list --values', { columns: 80, env: { COLUMNS: '40' } }),
+      await varve('list --values', { env: { COLUMNS: '40' } }),
+      await varve('list --values', { columns: 80, env: { COLUMNS: '' } }),
+      await varve('list --values'),
+    ].map(({ stdout }) => stdout.length - 1)
+    expect(columns).toEqual([40, 40, 80, 208])
+  })
+
+  it('has wide characters in columns, and none of them cut in two', async () => {
+    await withStore(async store => {
+      await store.set('漢字', '漢字の値'.repeat(20))
+      await store.set('emoji', '👩‍👩‍👧'.repeat(20))
+      await store.createSnapshot({ tag: '第一', description: 'wide' })
+      await store.createSnapshot({ tag: 'narrow', description: 'not' })
+    })
+    const { stdout: log } = await varve('log')
+    expect(log.split('\n')[1]?.indexOf('not')).toBe((log.split('\n')[2]?.indexOf('wide') ?? 0) + 2)
+    for (let columns = 20; columns < 44; columns++) {
+      const { stdout } = await varve('list --values', { columns })
+      expect(stdout).toBe(stdout.toWellFormed())
+      const [emoji = '', wide = ''] = stdout.split('\n')
+      expect(wide).toMatch(/^漢字 {2}"[漢字の値]+…$/)
+      // Two columns for each of these; a place of one may be left.
+      const used = wide.length + (wide.match(/[漢字の値]/g)?.length ?? 0)
+      expect([columns, columns - 1]).toContain(used)
+      expect(emoji).toMatch(/…$/)
+    }
+  })
+
+  it.each([
+    ['import state.jsonl', /20,000 keys set, 0 deleted, 0 unchanged\n$/],
+    ['save state.json', /20,000 keys set, 0 deleted, 0 unchanged\n$/],
+    ['bench --seconds 1', /snapshot .*\n$/],
+  ])('shows a bar for %s, and the result once it has gone', async (line, result) => {
+    await varve('init')
+    const rows = Array.from({ length: 20_000 }, (_, i) => ({ key: `key ${i}`, value: 'x'.repeat(500) }))
+    await writeFile(join(cwd, 'state.jsonl'), rows.map(row => `${JSON.stringify(row)}\n`).join(''))
+    await writeFile(
+      join(cwd, 'state.json'),
+      JSON.stringify(Object.fromEntries(rows.map(({ key, value }) => [key, value]))),
+    )
+    const { stdout } = await varve(line, { columns: 80, together: true, env: { NO_COLOR: '1' } })
+    const last = stdout.lastIndexOf('\x1b[')
+    // A machine that is faster than the bar shows none.
+    expect(stdout.slice(last + 1).replace(/^\[\d*[A-Za-z]/, '')).toMatch(result)
+    expect(stdout.slice(last)).not.toContain('░')
+    expect(stdout).toMatch(/ {2}\d+ %|^\d/)
   })
 
   it('gets colours, unless NO_COLOR is set', async () => {

@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
 import { mkdir, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -36,7 +37,8 @@ describe('the commands of the documents', () => {
     expect(documents.map(({ file }) => file)).toContain('docs/command.md')
   })
 
-  it.concurrent.each(documents)('$file', async ({ examples }) => {
+  // One after the other: the folder of a test is removed at the end of whichever runs as it is made.
+  it.each(documents)('$file', async ({ examples }) => {
     const place = await workplace()
     for (const example of examples) await check(example, place)
   })
@@ -87,6 +89,7 @@ async function prepare(cwd: string): Promise<void> {
   await writeFile(join(cwd, 'page.json'), '{}')
   await writeFile(join(cwd, 'state.json'), '{"user": 1, "visits": 3}')
   await writeFile(join(cwd, 'history.jsonl'), '{"put": {"a": 1}}\n')
+  for (const name of ['varve', 'new', 'newer']) await writeFile(join(cwd, `${name}.key`), randomBytes(32))
   await run('gzip', ['-k', 'history.jsonl'], { cwd })
 }
 
@@ -110,6 +113,7 @@ async function helpExamples(): Promise<string[]> {
         .replace(/@\d{4}-\d\d-\d\d/, '@2099-01-01')
         .replace(/ \| jq .*$/, '')
         .replace('/backup/store', 'backup')
+        .replace('~/', '')
         .replace(/^varve bench.*/, 'varve bench --seconds 0'),
     )
 }

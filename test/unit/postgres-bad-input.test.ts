@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { inspect } from 'node:util'
 import pg from 'pg'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { type PostgresOptions, postgres } from '../../src/engine/postgres.ts'
@@ -45,6 +46,10 @@ function newSchema(): string {
   return schema
 }
 
+const withSettings = (settings: Readonly<Record<string, string>>): string => {
+  const options = Object.entries(settings).map(([name, value]) => `-c ${name}=${value}`)
+  return `${POSTGRES}?options=${encodeURIComponent(options.join(' '))}`
+}
 const withUrl = (change: Partial<URL>): string => Object.assign(new URL(POSTGRES), change).href
 
 describe('options of postgres()', () => {
@@ -54,6 +59,11 @@ describe('options of postgres()', () => {
     ['both', { connectionString: 'postgres://x', pool: { connect() {} } }, /either a connectionString/],
     ['an empty string', { connectionString: '' }, /connectionString/],
     ['a pool that is none', { pool: {} }, /a Pool of the package pg/],
+    [
+      'a pool that is too small',
+      { pool: new pg.Pool({ max: 4 }) },
+      /4 connections at most, and varve needs 5/,
+    ],
     ['a misspelt option', { connectionstring: 'postgres://x' }, /Did you mean "connectionString"/],
     ['a store without a name', { connectionString: 'postgres://x', store: '' }, /store/],
     ['a store with NUL', { connectionString: 'postgres://x', store: 'a\0b' }, /without NUL/],
@@ -97,17 +107,83 @@ describe.skipIf(POSTGRES === '')('a server that cannot be used', () => {
     expect(await state.get('a')).toBe(1)
   })
 
-  it('takes no writes', async () => {
+  it('is named by a string that cannot be read, without telling its password', async () => {
+    const opening = open({ connectionString: 'postgres://ada:secret@host:99999/db' })
+    const error = await opening.catch((error: unknown) => error)
+    expect(error).toMatchObject({ name: 'EngineError', message: expect.stringContaining('%-codes') })
+    expect(inspect(error)).not.toContain('secret')
+  })
+
+  it('takes no writes: what is there can be read', async () => {
+    const schema = newSchema()
+    const store = 'one'
+    const connectionString = withSettings({ default_transaction_read_only: 'on' })
+    await expect(open({ connectionString, schema, store })).rejects.toMatchObject({
+      code: 'ENGINE_READ_ONLY',
+    })
+    await (await open({ schema, store })).set('a', 1)
+    const state = await open({ connectionString, schema, store })
+    expect(await state.load()).toEqual({ a: 1 })
+    await expect(state.set('a', 2)).rejects.toMatchObject({ code: 'ENGINE_READ_ONLY' })
+    await expect(open({ connectionString, schema, store: 'other' })).rejects.toMatchObject({
+      code: 'ENGINE_READ_ONLY',
+    })
+  })
+
+  it('gives no right to write: what is there can be read', async () => {
     const { user, url } = await newUser()
     const schema = newSchema()
-    const connectionString = `${url}?options=-c%20default_transaction_read_only%3Don`
-    await open({ schema })
+    const writer = await open({ schema, store: 'one' })
+    await writer.set('a', 1)
+    await writer.createSnapshot()
     await query(
       `GRANT USAGE ON SCHEMA "${schema}" TO ${user}; GRANT SELECT ON ALL TABLES IN SCHEMA "${schema}" TO ${user}`,
     )
-    await expect(open({ connectionString, schema })).rejects.toMatchObject({
-      code: expect.stringMatching(/ENGINE_READ_ONLY|ENGINE_ACCESS_DENIED/),
+    const state = await open({ connectionString: url, schema, store: 'one' })
+    expect(await state.at('v1').load()).toEqual({ a: 1 })
+    await expect(state.set('a', 2)).rejects.toMatchObject({ code: 'ENGINE_ACCESS_DENIED' })
+  })
+
+  it('lets nobody wait for long: a clear error, and nothing written', async () => {
+    const schema = newSchema()
+    const connectionString = withSettings({ statement_timeout: '200ms' })
+    const state = await open({ connectionString, schema, store: 'one', retryTimeout: 0 })
+    const client = new pg.Client(POSTGRES)
+    await client.connect()
+    try {
+      await client.query(`BEGIN; SELECT 1 FROM "${schema}".varve_stores FOR UPDATE`)
+      await expect(state.set('a', 1)).rejects.toMatchObject({ code: 'ENGINE_TIMEOUT' })
+    } finally {
+      await client.end()
+    }
+    expect(await state.size()).toBe(0)
+    await state.set('a', 1)
+  })
+
+  it.each([
+    { bytea_output: 'escape' },
+    { search_path: '""' },
+    { search_path: 'nowhere,pg_catalog' },
+    { standard_conforming_strings: 'off' },
+    { default_transaction_isolation: 'serializable' },
+    { client_encoding: 'LATIN1' },
+    { synchronous_commit: 'off' },
+    { plan_cache_mode: 'force_generic_plan' },
+    { idle_session_timeout: '50ms' },
+  ])('has the setting %o', async settings => {
+    const schema = newSchema()
+    const state = await open({ connectionString: withSettings(settings), schema: `${schema} \\'\\` })
+    onTestFinished(async () => {
+      await query(`DROP SCHEMA "${schema} \\'\\" CASCADE`)
     })
+    const values = { 'ä\\x': 'ü\\x\0'.repeat(500), b: new Uint8Array([0, 92, 120, 255]) }
+    await state.setMany(values)
+    await state.createSnapshot()
+    await state.clear()
+    await state.restoreSnapshot('v1')
+    expect(await state.load()).toEqual(values)
+    expect(await state.verify()).toMatchObject({ ok: true })
+    expect((await state.getMetrics()).storage.bytes).toBeGreaterThan(0)
   })
 
   it('takes no more connections', async () => {
@@ -143,6 +219,18 @@ describe.skipIf(POSTGRES === '')('tables', () => {
     const states = await Promise.all(Array.from({ length: 8 }, () => open({ schema, store })))
     await Promise.all(states.map((state, i) => state.set(`key ${i}`, i)))
     expect(await states[0]?.size()).toBe(8)
+  })
+
+  it('are not created where that is not wanted', async () => {
+    const schema = newSchema()
+    await expect(open({ schema, create: false })).rejects.toMatchObject({ code: 'ENGINE_NO_STORE' })
+    expect(await query(`SELECT 1 FROM pg_namespace WHERE nspname = '${schema}'`)).toEqual([])
+    await open({ schema, store: 'one' })
+    await expect(open({ schema, store: 'other', create: false })).rejects.toMatchObject({
+      code: 'ENGINE_NO_STORE',
+    })
+    expect(await query(`SELECT store FROM "${schema}".varve_stores`)).toEqual([{ store: 'one' }])
+    await open({ schema, store: 'one', create: false })
   })
 
   it('that were removed are a clear error', async () => {
@@ -222,11 +310,73 @@ describe.skipIf(POSTGRES === '')('a pool of the caller’s', () => {
     expect(warnings).toEqual([])
   })
 
+  it('goes on however many views are open', async () => {
+    const pool = new pg.Pool({ connectionString: POSTGRES, pipeline: true, max: 5 })
+    onTestFinished(() => pool.end())
+    const engine = postgres({ pool, store: randomUUID() })
+    await engine.open()
+    onTestFinished(() => engine.close())
+    const key = Buffer.from('key')
+    const views = Array.from({ length: 8 }, () => engine.read())
+    const answers = views.map(view => view.get('live', key))
+    await Promise.all(answers.slice(0, 2))
+    await engine.commit((_, batch) => batch.put('live', key, key))
+    expect(await engine.get('live', key)).toEqual(key)
+    // Each that is closed lets in another; those see the newer commit.
+    for (const [i, view] of views.entries()) {
+      expect(await answers[i]).toEqual(i < 2 ? undefined : key)
+      view.close()
+    }
+  })
+
+  it('that others left transactions on is used, and nothing of theirs is committed', async () => {
+    const pool = new pg.Pool({ connectionString: POSTGRES, pipeline: true, max: 6 })
+    onTestFinished(() => pool.end())
+    const schema = newSchema()
+    const state = await createPersistence({ engine: postgres({ pool, schema, store: 'one' }) })
+    onTestFinished(() => state.close())
+    await pool.query(`CREATE TABLE "${schema}".own (a integer)`)
+    /** Leaves all connections that are free in the middle of something. */
+    const leave = async (text: string): Promise<void> => {
+      const clients = await Promise.all(Array.from({ length: 4 }, () => pool.connect()))
+      for (const client of clients) {
+        await client.query(text).catch(() => undefined)
+        client.release()
+      }
+    }
+    const use = async (value: number): Promise<void> => {
+      await state.set('a', value)
+      expect(await state.getMany(['a', 'b'])).toEqual([value, undefined])
+      expect(await state.get('a')).toBe(value)
+      await state.createSnapshot()
+    }
+    await use(1)
+    await leave(`BEGIN ISOLATION LEVEL REPEATABLE READ; INSERT INTO "${schema}".own VALUES (1)`)
+    await use(2)
+    await leave('BEGIN; SELECT 1 / 0')
+    await use(3)
+    // As some do to be on the safe side: it takes away what was prepared.
+    await leave('DISCARD ALL')
+    await use(4)
+    expect(await query(`SELECT * FROM "${schema}".own`)).toEqual([])
+  })
+
+  it('may hand out connections that show bytes otherwise', async () => {
+    const pool = new pg.Pool({ connectionString: POSTGRES, pipeline: true, max: 5 })
+    onTestFinished(() => pool.end())
+    const state = await createPersistence({ engine: postgres({ pool, store: randomUUID() }) })
+    onTestFinished(() => state.close())
+    pool.on('acquire', client => void client.query("SET bytea_output TO 'escape'"))
+    const bytes = Uint8Array.from({ length: 256 }, (_, i) => i)
+    await state.setMany({ bytes, text: '\\x41\\134 ü' })
+    expect(await state.load()).toEqual({ bytes, text: '\\x41\\134 ü' })
+  })
+
   it('that is used up is a clear error', async () => {
     const pool = new pg.Pool({
       connectionString: POSTGRES,
       pipeline: true,
-      max: 2,
+      max: 5,
       connectionTimeoutMillis: 50,
     })
     onTestFinished(() => pool.end())

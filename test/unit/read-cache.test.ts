@@ -5,7 +5,14 @@ import { describe, expect, it, onTestFinished } from 'vitest'
 import { MemoryCache } from '../../src/cache/memory-cache.ts'
 import { PersistentCache } from '../../src/cache/persistent-cache.ts'
 import type { Engine } from '../../src/engine/engine.ts'
-import { createPersistence, memory, type Persistence, type PersistenceOptions } from '../../src/index.ts'
+import {
+  copyStore,
+  createPersistence,
+  memory,
+  type Persistence,
+  type PersistenceOptions,
+} from '../../src/index.ts'
+import { KnownChanges } from '../../src/persistence/known-changes.ts'
 import { remoteEngine, type Traffic } from '../support/remote-engine.ts'
 import { newPlace, openNew, temporaryFolder } from '../support/stores.ts'
 
@@ -73,6 +80,91 @@ describe('a store behind a cache', () => {
       expect(await store.get('a')).toBe(isDelete ? undefined : 'there')
     },
   )
+
+  it.each(['at', 'getSnapshotData', 'compareSnapshots', 'listSnapshots'] as const)(
+    'has seen the state of a snapshot that %s tells of, in bounded mode',
+    async call => {
+      const engine = await sharedEngine()
+      const [other, store] = [
+        await open({ engine: remoteEngine(engine), cache: 'none' }),
+        await open({ engine: remoteEngine(engine), cacheMode: 'bounded' }),
+      ]
+      await other.set('a', 'before')
+      await store.get('a')
+      await other.set('a', 'after')
+      const version = await other.createSnapshot()
+      if (call === 'at') expect(await store.at(version).get('a')).toBe('after')
+      if (call === 'getSnapshotData') expect(await store.getSnapshotData(version)).toEqual({ a: 'after' })
+      if (call === 'compareSnapshots') await store.compareSnapshots(version, 'head')
+      if (call === 'listSnapshots') await store.listSnapshots()
+      expect(await store.get('a')).toBe('after')
+    },
+  )
+
+  it('asks once for all that one turn asks for', async () => {
+    const traffic: Traffic = { reads: 0, bytes: 0 }
+    const store = await open({
+      engine: remoteEngine(await sharedEngine(), turn, traffic),
+      compression: false,
+    })
+    const keys = Array.from({ length: 2_500 }, (_, i) => `key ${i}`)
+    await store.setMany(keys.map(key => [key, key] as const))
+    await store.get('key 0')
+    traffic.reads = 0
+    const found = await Promise.all([...keys, ...keys].map(key => store.get(key)))
+    expect(found).toEqual([...keys, ...keys])
+    // The head, and the keys in three pieces.
+    expect(traffic.reads).toBe(4)
+    traffic.reads = 0
+    expect(await store.getMany([...keys, 'absent'])).toEqual([...keys, undefined])
+    expect(traffic.reads).toBe(2)
+  })
+
+  it.each(['strong', 'bounded'] as const)(
+    'neither answers with, nor keeps, what was on its way when it changed (%s)',
+    async cacheMode => {
+      let held: Promise<void> | undefined
+      const engine = remoteEngine(await sharedEngine(), async () => {
+        await turn()
+        await held
+      })
+      const store = await open({ engine, cacheMode })
+      await store.set('a', 'old')
+      let release: () => void = () => undefined
+      held = new Promise(resolve => {
+        release = resolve
+      })
+      const first = store.get('a')
+      // Its view is open by then.
+      for (let i = 0; i < 5; i++) await turn()
+      held = undefined
+      await store.set('a', 'own')
+      const second = store.get('a')
+      for (let i = 0; i < 20; i++) await turn()
+      release()
+      expect(await first).toBe('old')
+      expect(await second).toBe('own')
+      expect(await store.get('a')).toBe('own')
+    },
+  )
+
+  it('asks for a key that is being asked for no second time in bounded mode', async () => {
+    const traffic: Traffic = { reads: 0, bytes: 0 }
+    const store = await open({
+      engine: remoteEngine(await sharedEngine(), () => delay(20), traffic),
+      cacheMode: 'bounded',
+      compression: false,
+    })
+    await store.set('a', 'x'.repeat(1_000))
+    const before = traffic.bytes
+    const reads: Promise<unknown>[] = []
+    for (let i = 0; i < 10; i++) {
+      reads.push(store.get('a'))
+      await turn()
+    }
+    expect(new Set(await Promise.all(reads))).toEqual(new Set(['x'.repeat(1_000)]))
+    expect(traffic.bytes - before).toBeLessThan(3_000)
+  })
 
   it('never goes backwards in bounded mode, and sees others soon', async () => {
     const engine = await sharedEngine()
@@ -152,6 +244,100 @@ describe('a store behind a cache', () => {
       }
       expect((await again.getMetrics()).cache).toMatchObject({ hits: 18, misses: 2 })
     }
+  })
+
+  it.each(['persistent', 'tiered'] as const)(
+    'takes nothing of commits that the store has lost (%s)',
+    async kind => {
+      const engine = await sharedEngine()
+      const options = { cache: kind, cachePath: join(await temporaryFolder(), 'cache') } as const
+      const dying = await open({ engine: remoteEngine(engine), ...options })
+      await dying.set('a', 'kept')
+      await dying.set('b', 'kept')
+      expect(await dying.getMany(['a', 'b'])).toEqual(['kept', 'kept'])
+      const backup = await sharedEngine()
+      await copyStore(engine, backup)
+      await dying.set('a', 'lost')
+      expect(await dying.get('a')).toBe('lost')
+      await dying.close()
+      const other = await open({ engine: remoteEngine(backup), cache: 'none' })
+      for (let i = 0; i < 5; i++) await other.set('c', i)
+      const again = await open({ engine: remoteEngine(backup), ...options })
+      expect(await again.getMany(['a', 'b', 'c'])).toEqual(['kept', 'kept', 4])
+    },
+  )
+
+  it('takes nothing of commits that the store has lost, if it died before it noted them', async () => {
+    const engine = await sharedEngine()
+    const path = join(await temporaryFolder(), 'cache')
+    const cache = new PersistentCache({ path })
+    const dying = await open({ engine: remoteEngine(engine), cache })
+    await dying.set('a', 'kept')
+    await dying.set('b', 'kept')
+    await dying.get('b')
+    const backup = await sharedEngine()
+    await copyStore(engine, backup)
+    await dying.set('a', 'lost')
+    expect(await dying.get('a')).toBe('lost')
+    while (!(await cache.has('a'))) await turn()
+    // Resolves when what was set before is on disk.
+    await cache.set('unrelated', 1)
+    const other = await open({ engine: remoteEngine(backup), cache: 'none' })
+    for (let i = 0; i < 5; i++) await other.set('c', i)
+    const again = await open({ engine: remoteEngine(backup), cache: new PersistentCache({ path }) })
+    expect(await again.getMany(['a', 'b'])).toEqual(['kept', 'kept'])
+    expect((await again.getMetrics()).cache).toMatchObject({ hits: 1, misses: 1 })
+  })
+
+  it('begins anew where its note in the cache is none', async () => {
+    const path = join(await temporaryFolder(), 'cache')
+    for (const note of [
+      '{"end":',
+      'null',
+      '{}',
+      '{"lineages":[["1",2]],"start":0,"end":0,"mark":0,"changes":[]}',
+      7,
+    ]) {
+      const cache = new PersistentCache({ path })
+      await cache.set('', note)
+      await cache.close()
+      const store = await open({
+        engine: remoteEngine(await sharedEngine()),
+        cache: 'persistent',
+        cachePath: path,
+      })
+      await store.set('a', 1)
+      expect([await store.get('a'), await store.get('a')]).toEqual([1, 1])
+      expect((await store.getMetrics()).cache).toMatchObject({ hits: 1, misses: 1 })
+      await store.close()
+    }
+  })
+
+  it('goes on after a kill though its note had to make room', async () => {
+    const engine = await sharedEngine()
+    const path = join(await temporaryFolder(), 'cache')
+    const make = (): PersistentCache => new PersistentCache({ path, maxBytes: 60_000 })
+    const cache = make()
+    const dying = await open({ engine: remoteEngine(engine), cache, compression: false })
+    const keys = Array.from({ length: 200 }, (_, i) => `key ${i}`)
+    await dying.setMany(keys.map(key => [key, key.padEnd(1_000)] as const))
+    for (const key of keys) await dying.get(key)
+    await cache.set('unrelated', 1)
+    const again = await open({ engine: remoteEngine(engine), cache: make(), compression: false })
+    for (const key of keys.slice(-10)) await again.get(key)
+    expect((await again.getMetrics()).cache).toMatchObject({ hits: 10, misses: 0 })
+  })
+
+  it('keeps the later of two changes that are told out of order', () => {
+    const known = new KnownChanges(4, 0)
+    for (const [i, key] of ['a', 'b', 'c'].entries()) known.add(key, 95 + i)
+    known.advance(100)
+    // Somebody who began before tells of the same stretch again.
+    known.add('a', 60)
+    expect(known.isCurrent('a', 70)).toBe(false)
+    expect(known.isCurrent('a', 95)).toBe(true)
+    const { start, end, changes } = known.report()
+    expect(new KnownChanges(4, start, end, changes).isCurrent('a', 70)).toBe(false)
   })
 
   it('takes nothing that another store, or another past of it, has left in the cache', async () => {

@@ -1,10 +1,9 @@
-import { mkdtemp, rm } from 'node:fs/promises'
-import { dirname, join, resolve } from 'node:path'
 import { createHistogram, type RecordableHistogram } from 'node:perf_hooks'
 import { createPersistence } from '../../persistence/create-persistence.ts'
 import type { Persistence } from '../../persistence/persistence.ts'
 import { humanCount, humanDuration } from '../human-units.ts'
 import type { Session } from '../session.ts'
+import { withScratchStore } from '../store-place.ts'
 import { writeTable } from '../table.ts'
 
 /** What a kind of call was measured at. */
@@ -23,10 +22,13 @@ const EXAMPLE: readonly [string, unknown] = ['user/1', { name: 'Ada', visits: 3,
 /** Calls that are made together, and may share a commit. */
 const TOGETHER = 100
 
+/** How many there are. */
+const MEASUREMENTS = 5
+
 const NANOSECONDS = 1e6
 
 /**
- * `varve bench`: how fast this store answers here, and how fast a new one beside it, on the same disk, takes writes.
+ * `varve bench`: how fast this store answers here, and how fast a new one beside it, on the same disk or server, takes writes.
  * The store itself is only read.
  */
 export async function bench(
@@ -34,26 +36,16 @@ export async function bench(
   _args: readonly [],
   flags: { readonly seconds: number },
 ): Promise<void> {
-  const { output, host, place, signal } = session
-  const measure = measureFor(flags.seconds * 1000, signal)
-  const measurements: Measurement[] = []
-  let entries: (readonly [string, unknown])[] = []
-  await session.withStore(async store => {
-    for await (const entry of store.entries({ limit: SAMPLE })) entries.push(entry)
-    if (entries.length === 0) entries = [EXAMPLE]
-    measurements.push(...(await measureReads(store, entries, measure)))
+  const { output } = session
+  const measurements = await session.withProgress('Measuring', humanCount, progress => {
+    const measure = measureFor(flags.seconds * 1000, session.signal)
+    let done = 0
+    return measureAll(session, async (operation, call, calls) => {
+      const measurement = await measure(operation, call, calls)
+      progress.update(++done, MEASUREMENTS)
+      return measurement
+    })
   })
-  const folder = await mkdtemp(join(dirname(resolve(host.cwd, place)), '.varve-bench-'))
-  try {
-    const scratch = await createPersistence({ basePath: folder })
-    try {
-      measurements.push(...(await measureWrites(scratch, entries, measure)))
-    } finally {
-      await scratch.close()
-    }
-  } finally {
-    await rm(folder, { recursive: true, force: true })
-  }
   await session.result({ measurements }, () =>
     writeTable(
       output,
@@ -71,6 +63,29 @@ export async function bench(
       ]),
     ),
   )
+}
+
+async function measureAll(session: Session, measure: Measure): Promise<Measurement[]> {
+  const { host, place } = session
+  let entries: (readonly [string, unknown])[] = []
+  const reads = await session.withStore(async store => {
+    for await (const entry of store.entries({ limit: SAMPLE })) entries.push(entry)
+    if (entries.length === 0) entries = [EXAMPLE]
+    return measureReads(store, entries, measure)
+  })
+  // Values of an encrypted store are not written elsewhere as they are.
+  const encryptionKey = await session.encryptionKey()
+  return withScratchStore(place, host.cwd, async engine => {
+    const scratch = await createPersistence({
+      engine,
+      ...(encryptionKey !== undefined && { encryptionKey }),
+    })
+    try {
+      return [...reads, ...(await measureWrites(scratch, entries, measure))]
+    } finally {
+      await scratch.close()
+    }
+  })
 }
 
 /** Makes calls for a while. `calls` is how many of what is counted each of them makes. */

@@ -1,5 +1,6 @@
 import { resolve } from 'node:path'
 import { InvalidArgumentError } from '../../core/errors.ts'
+import type { EncryptionKey } from '../../crypto/encryption-key.ts'
 import { hintAtTagged } from '../hint-at-tagged.ts'
 import { counted, humanBytes, humanCount } from '../human-units.ts'
 import { resolveSnapshot } from '../resolve-snapshot.ts'
@@ -10,6 +11,7 @@ interface ExportFlags {
   readonly snapshot?: string
   readonly base?: string
   readonly tagged?: boolean
+  readonly encrypt?: boolean
 }
 
 /** `varve export FILE`: the current state as JSON, or with `--snapshot` one snapshot with all that is known of it. */
@@ -25,6 +27,7 @@ export async function exportTo(
       '--base goes with --snapshot: it says what the snapshot is the difference from.',
     )
   }
+  const encryptionKey = flags.encrypt === true ? await keyFor(session, flags) : undefined
   await session.withStore(async store => {
     const total = await store.size()
     const summary = await session.withProgress('Exporting', humanCount, async progress => {
@@ -38,7 +41,11 @@ export async function exportTo(
       }
       const version = await resolveSnapshot(store, flags.snapshot)
       const base = flags.base === undefined ? undefined : await resolveSnapshot(store, flags.base)
-      return store.exportSnapshot(version, path, { ...options, base })
+      return store.exportSnapshot(version, path, {
+        ...options,
+        base,
+        ...(encryptionKey !== undefined && { encryptionKey }),
+      })
     })
     await session.result({ file, ...summary }, () =>
       output.line(
@@ -46,4 +53,13 @@ export async function exportTo(
       ),
     )
   })
+}
+
+async function keyFor(session: Session, { snapshot }: ExportFlags): Promise<EncryptionKey> {
+  if (snapshot === undefined) {
+    throw new InvalidArgumentError('--encrypt goes with --snapshot: JSON files are not encrypted.')
+  }
+  const key = await session.encryptionKey()
+  if (key !== undefined) return key
+  throw new InvalidArgumentError('--encrypt needs a key: give --key-file, or set VARVE_ENCRYPTION_KEY.')
 }

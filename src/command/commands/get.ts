@@ -1,7 +1,7 @@
 import { toTypedJson } from '../../transfer/typed-json.ts'
 import { EXIT, type ExitCode } from '../exit-code.ts'
 import { readableAt } from '../readable-at.ts'
-import { safeText } from '../safe-text.ts'
+import { jsonText, safeText } from '../safe-text.ts'
 import type { Session } from '../session.ts'
 import { valueBlock } from '../value-text.ts'
 
@@ -17,7 +17,7 @@ export async function get(
     const found = value !== undefined
     const { output } = session
     if (session.json) {
-      await output.line(JSON.stringify({ key, version, found, ...(found && { value: toTypedJson(value) }) }))
+      await output.line(jsonText({ key, version, found, ...(found && { value: toTypedJson(value) }) }))
     } else if (!found) {
       await session.note(
         `There is no key ${JSON.stringify(key)}${version === 'head' ? '' : ` at ${version}`}.`,

@@ -1,9 +1,9 @@
 import type { HistoryEntry } from '../../snapshot/snapshot-manager.ts'
 import { toTypedJson } from '../../transfer/typed-json.ts'
+import { cut } from '../display-width.ts'
 import { EXIT, type ExitCode } from '../exit-code.ts'
 import { writeJsonList } from '../json-list.ts'
 import type { Session } from '../session.ts'
-import { cut } from '../table.ts'
 import { valueLine } from '../value-text.ts'
 
 /** `varve history KEY`: the snapshots at which a key changed, newest first. */

@@ -1,10 +1,10 @@
 import { toTypedJson } from '../../transfer/typed-json.ts'
+import { cut } from '../display-width.ts'
 import { writeJsonList } from '../json-list.ts'
 import { type RangeFlags, rangeOf } from '../range-flags.ts'
 import { readableAt } from '../readable-at.ts'
 import { safeText } from '../safe-text.ts'
 import type { Session } from '../session.ts'
-import { cut } from '../table.ts'
 import { valueLine } from '../value-text.ts'
 
 /** `varve list [PREFIX]`: the keys, or with `--values` the entries, of a range. */

@@ -7,7 +7,7 @@ import { toTypedJson } from '../../transfer/typed-json.ts'
 import { hintAtTagged } from '../hint-at-tagged.ts'
 import { counted, humanBytes } from '../human-units.ts'
 import { STANDARD } from '../read-input.ts'
-import { safeText } from '../safe-text.ts'
+import { jsonText, safeText } from '../safe-text.ts'
 import type { Session } from '../session.ts'
 
 /** `varve load [FILE]`: the whole state as a JSON object, to a file or standard output. */
@@ -23,7 +23,7 @@ export async function load(
     async function* text(): AsyncGenerator<string> {
       for await (const [key, value] of entriesAt(store, flags.at)) {
         signal.throwIfAborted()
-        yield `${keys++ === 0 ? '{' : ','}\n  ${JSON.stringify(key)}: ${JSON.stringify(toJson(value, key))}`
+        yield `${keys++ === 0 ? '{' : ','}\n  ${jsonText(key)}: ${jsonText(toJson(value, key))}`
       }
       yield keys === 0 ? '{}\n' : '\n}\n'
     }

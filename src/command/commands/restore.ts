@@ -1,3 +1,4 @@
+import { humanCount } from '../human-units.ts'
 import { resolveSnapshot } from '../resolve-snapshot.ts'
 import type { Session } from '../session.ts'
 import { writeSummary } from '../write-summary.ts'
@@ -7,7 +8,12 @@ export async function restore(session: Session, [name]: readonly [string]): Prom
   const { output, signal } = session
   await session.withStore(async store => {
     const version = await resolveSnapshot(store, name)
-    const summary = await store.restoreSnapshot(version, { signal })
+    const summary = await session.withProgress('Restoring', humanCount, progress =>
+      store.restoreSnapshot(version, {
+        signal,
+        onProgress: ({ entries, entriesTotal }) => progress.update(entries, entriesTotal),
+      }),
+    )
     await session.result({ version, ...summary }, async () => {
       await output.write(`Restored ${version}: `)
       await writeSummary(output, summary)

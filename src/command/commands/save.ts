@@ -1,7 +1,8 @@
 import { ImportError } from '../../core/errors.ts'
-import { findInfinity } from '../../transfer/find-infinity.ts'
 import { fromTypedJson } from '../../transfer/typed-json.ts'
+import { humanBytes, humanCount } from '../human-units.ts'
 import { mapValues } from '../map-values.ts'
+import { parseJson } from '../parse-json.ts'
 import { nameOf, readText, STANDARD } from '../read-input.ts'
 import type { Session } from '../session.ts'
 import { writeSummary } from '../write-summary.ts'
@@ -12,9 +13,17 @@ export async function save(
   [file = STANDARD]: readonly [string?],
   flags: { readonly tagged?: boolean },
 ): Promise<void> {
-  const state = parseState(await readText(session, file), file)
-  const data = flags.tagged === true ? mapValues(state, value => fromTypedJson(value, { file })) : state
-  const summary = await session.withStore(store => store.save(data, { signal: session.signal }))
+  const summary = await session.withProgress('Reading', humanBytes, async progress => {
+    const state = parseState(await readText(session, file, progress), file)
+    const data = flags.tagged === true ? mapValues(state, value => fromTypedJson(value, { file })) : state
+    progress.begin('Saving', humanCount)
+    return session.withStore(store =>
+      store.save(data, {
+        signal: session.signal,
+        onProgress: ({ entries, entriesTotal }) => progress.update(entries, entriesTotal),
+      }),
+    )
+  })
   await session.result(summary, () => writeSummary(session.output, summary))
 }
 
@@ -24,14 +33,12 @@ function parseState(text: string, file: string): Record<string, unknown> {
   }
   let state: unknown
   try {
-    state = JSON.parse(text)
+    state = parseJson(text, 'it')
   } catch (error) {
-    refuse(`it is not JSON (${(error as Error).message})`, error)
+    refuse((error as Error).message, error)
   }
   if (typeof state !== 'object' || state === null || Array.isArray(state)) {
     refuse('a state is a JSON object, whose members are the keys')
   }
-  const path = findInfinity(state, '$')
-  if (path !== undefined) refuse(`the number at ${path} is too large: a double holds up to about 1.8e308`)
   return state as Record<string, unknown>
 }

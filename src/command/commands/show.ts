@@ -2,7 +2,7 @@ import { SnapshotNotFoundError } from '../../core/errors.ts'
 import { differenceJson } from '../difference-json.ts'
 import { humanAge, humanBytes, humanTime } from '../human-units.ts'
 import { resolveSnapshot } from '../resolve-snapshot.ts'
-import { safeText } from '../safe-text.ts'
+import { jsonText, safeText } from '../safe-text.ts'
 import type { Session } from '../session.ts'
 import { snapshotJson } from '../snapshot-json.ts'
 import { writeFacts } from '../table.ts'
@@ -34,7 +34,7 @@ export async function show(
         changes.push(differenceJson(difference))
       }
       return output.line(
-        JSON.stringify({ ...snapshotJson(info), previous: previous ?? null, differences: changes }),
+        jsonText({ ...snapshotJson(info), previous: previous ?? null, differences: changes }),
       )
     }
     await writeFacts(output, [

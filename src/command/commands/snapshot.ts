@@ -1,3 +1,4 @@
+import { checkTags } from '../check-tags.ts'
 import { resolveSnapshot } from '../resolve-snapshot.ts'
 import type { Session } from '../session.ts'
 
@@ -7,11 +8,12 @@ export async function snapshot(
   _args: readonly [],
   flags: { readonly tag?: readonly string[]; readonly description?: string; readonly base?: string },
 ): Promise<void> {
-  const { tag = [], description = '', base } = flags
+  const { description = '', base } = flags
+  const tags = checkTags(flags.tag ?? [])
   const version = await session.withStore(async store => {
-    if (base === undefined) return store.createSnapshot({ tags: tag, description })
+    if (base === undefined) return store.createSnapshot({ tags, description })
     const baseVersion = await resolveSnapshot(store, base)
-    return store.createDeltaSnapshot({ tags: tag, description, baseVersion })
+    return store.createDeltaSnapshot({ tags, description, baseVersion })
   })
   await session.result({ version }, () => session.output.line(version))
 }

@@ -1,4 +1,5 @@
 import { humanBytes, humanCount } from '../human-units.ts'
+import { shownPlace } from '../postgres-place.ts'
 import { safeText } from '../safe-text.ts'
 import type { Session } from '../session.ts'
 import { writeFacts, writeTable } from '../table.ts'
@@ -9,7 +10,8 @@ export async function stats(
   _args: readonly [],
   flags: { readonly prometheus?: boolean },
 ): Promise<void> {
-  const { output, place } = session
+  const { output } = session
+  const place = shownPlace(session.place)
   const metrics = await session.withStore(store => store.getMetrics())
   if (flags.prometheus === true) {
     const { formatPrometheus } = await import('../../persistence/prometheus.ts')

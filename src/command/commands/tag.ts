@@ -1,8 +1,9 @@
 import { InvalidArgumentError, SnapshotNotFoundError } from '../../core/errors.ts'
 import type { Persistence } from '../../persistence/persistence.ts'
+import { checkTags } from '../check-tags.ts'
 import { counted } from '../human-units.ts'
 import { resolveSnapshot } from '../resolve-snapshot.ts'
-import { safeText } from '../safe-text.ts'
+import { jsonText, safeText } from '../safe-text.ts'
 import type { Session } from '../session.ts'
 import { writeTable } from '../table.ts'
 
@@ -16,7 +17,7 @@ export async function tag(
     if (tags.length === 0)
       throw new InvalidArgumentError('Give the tags after the version: varve tag v3 stable')
     const version = await resolveSnapshot(store, name)
-    await store.tagSnapshot(version, tags)
+    await store.tagSnapshot(version, checkTags(tags))
     await writeTags(session, store, version)
   })
 }
@@ -35,7 +36,7 @@ export async function untag(
 
 async function listTags({ output, json }: Session, store: Persistence): Promise<void> {
   const tags = await store.listTags()
-  if (json) return output.line(JSON.stringify(tags))
+  if (json) return output.line(jsonText(tags))
   const rows = Object.entries(tags).map(([name, count]) => [safeText(name), counted(count, 'snapshot')])
   return writeTable(output, [{ style: output.style.cyan }, {}], rows)
 }

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import type { Database, RootDatabase, RootDatabaseOptionsWithPath, Transaction } from 'lmdb'
 import { EngineError } from '../../core/errors.ts'
 import { TABLES, type Table } from '../engine.ts'
@@ -32,7 +33,10 @@ export type Root = RootDatabase<Uint8Array, Uint8Array> & {
   sync(done: (error: Error | null | undefined) => void): void
 }
 /** A table, as one of the handles sees it. */
-export type TableHandle = Database<Uint8Array, Uint8Array>
+export type TableHandle = Database<Uint8Array, Uint8Array> & {
+  /** The value in a buffer that the next read overwrites. */
+  getBinaryFast(key: Uint8Array, options: { readonly transaction?: Transaction }): Uint8Array | undefined
+}
 /** The store's tables, and one of this engine's own: see {@link MOVED_KEY}. */
 export type TableHandles = Readonly<Record<Table | 'engine', TableHandle>>
 
@@ -64,9 +68,23 @@ const MAX_READERS = 1024
 /**
  * Address space for the file, which takes no memory by itself. A file that outgrows it is mapped again, twice as large,
  * and lmdb-js keeps the old map beside the new one: with its own first size, all pages that were read counted twice as
- * memory of the process. Windows would make the file as large as its map.
+ * memory of the process.
  */
-const MAP_BYTES = process.platform === 'win32' || process.arch === 'ia32' ? undefined : 2 ** 36
+const MAP_BYTES = 2 ** 36
+
+/**
+ * Whether address space is free of cost: Windows would make the file as large as its map, and lmdb-js ends the process where
+ * the system refuses a map, as it does where address space is limited (`ulimit -v`).
+ */
+function isAddressSpaceFree(): boolean {
+  if (process.platform === 'win32' || process.arch === 'ia32') return false
+  try {
+    return /^Max address space +unlimited/m.test(readFileSync('/proc/self/limits', 'latin1'))
+  } catch {
+    // No such file: not Linux, or /proc is not mounted.
+    return true
+  }
+}
 
 /**
  * Free pages that LMDB keeps in memory. It writes the list again with each commit: with lmdb-js's own limits (50,000 to
@@ -81,12 +99,25 @@ const MAX_FREE_PAGES = 2000
  */
 const encoder = {
   encode: (value: Uint8Array): Uint8Array => value,
-  decode(bytes: Uint8Array): Uint8Array {
-    const size = bytes.length
-    const copy = Buffer.allocUnsafe(size)
-    copy.set(bytes.subarray(0, size))
-    return copy
-  },
+  decode: copyOf,
+}
+
+function copyOf(bytes: Uint8Array): Uint8Array {
+  // The buffer itself is longer: lmdb-js has given it the length of the value.
+  const size = bytes.length
+  const copy = Buffer.allocUnsafe(size)
+  copy.set(bytes.subarray(0, size))
+  return copy
+}
+
+/** The value at a key: what `get` of a handle comes to, without its choices among encodings. */
+export function lookUp(
+  handle: TableHandle,
+  key: Uint8Array,
+  options: { readonly transaction?: Transaction },
+): Uint8Array | undefined {
+  const bytes = handle.getBinaryFast(key, options)
+  return bytes && copyOf(bytes)
 }
 
 /** Every table of a file. */
@@ -140,7 +171,7 @@ export function openRoot(lmdb: Lmdb, path: string, { readOnly }: { readonly read
     // One flush a commit instead of two. The data is on disk before the meta page that points to it is written, so a
     // loss of power leaves a whole state: at worst that before the last commit. `flush` asks for the second one.
     noMetaSync: true,
-    ...(MAP_BYTES !== undefined && { mapSize: MAP_BYTES }),
+    ...(isAddressSpaceFree() && { mapSize: MAP_BYTES }),
     maxFreeSpaceToLoad: MAX_FREE_PAGES,
     maxFreeSpaceToRetain: MAX_FREE_PAGES,
     maxDbs: 12,
@@ -155,7 +186,7 @@ export function openTables(root: Root): TableHandles {
 }
 
 function openTable(root: Root, table: keyof TableHandles): TableHandle {
-  const handle: TableHandle | undefined = root.openDB(table, TABLE_OPTIONS)
+  const handle = root.openDB(table, TABLE_OPTIONS) as TableHandle | undefined
   if (handle !== undefined) return handle
   throw new EngineError(
     `There is no table "${table}", and none can be created, since the folder can only be read: it was not written ` +

@@ -6,6 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { EngineError } from '../../core/errors.ts'
 import { toEngineError } from './errors.ts'
 import { problemOfStart } from './file-start.ts'
+import { createDataFile, createLockFile } from './first-files.ts'
 import {
   DATA_FILE,
   flushFolder,
@@ -39,11 +40,13 @@ export async function prepareFolder(path: string): Promise<PreparedFolder> {
       await access(folder, constants.W_OK)
       for (const file of ['', DATA_FILE, LOCK_FILE])
         await ifPresent(access(join(current, file), constants.W_OK))
-      return { folder, writable: true }
     } catch (error) {
       if (!exists) throw error
       return { folder, writable: false }
     }
+    await createLockFile(current)
+    if (!exists) await createDataFile(current)
+    return { folder, writable: true }
   } catch (cause) {
     throw toEngineError(cause, 'open', path)
   }
@@ -58,8 +61,6 @@ export async function prepareFolder(path: string): Promise<PreparedFolder> {
 async function createFolder(path: string): Promise<void> {
   try {
     await mkdir(path)
-    // Where something may be created that may not be read, this is as far as it goes.
-    await flushFolder(dirname(path)).catch(() => undefined)
   } catch (error) {
     if (await isFolder(path)) return
     const parent = dirname(path)
@@ -68,6 +69,9 @@ async function createFolder(path: string): Promise<void> {
     }
     await createFolder(parent)
     await createFolder(path)
+    // The store flushes what lists its own folder, and this is listed there; what lists that one is seen to here. Where
+    // something may be created that may not be read, this is as far as it goes.
+    await flushFolder(dirname(parent)).catch(() => undefined)
   }
 }
 

@@ -6,6 +6,7 @@ import {
   ALL_TABLES,
   beginReadTransaction,
   type Lmdb,
+  lookUp,
   MOVED_KEY,
   openRoot,
   openTables,
@@ -39,6 +40,8 @@ export interface Environment {
   endRead(transaction: ReadTransaction): void
   /** Whether a read transaction has begun and not ended. */
   isRead(): boolean
+  /** Whether the data file is where it was opened: neither removed, nor moved, nor replaced. */
+  isInPlace(): boolean
   /** How long the data file is; 0 if it has been removed. */
   fileBytes(): number
   stats(): Promise<EngineStats>
@@ -133,6 +136,8 @@ function createEnvironment(
   root: Root,
 ): Environment {
   const { resetTxn } = lmdb.nativeAddon
+  const file = join(generationFolder(path, generation), DATA_FILE)
+  const opened = statSync(file, { throwIfNoEntry: false })
   const tables = openTables(root)
   const idle: ReadTransaction[] = []
   let reading = 0
@@ -149,9 +154,9 @@ function createEnvironment(
   const lookupAddress = lookup.native.address
   resetTxn(lookupAddress)
 
-  function lookUp(handle: TableHandle, key: Uint8Array): Uint8Array | undefined {
+  function newest(handle: TableHandle, key: Uint8Array): Uint8Array | undefined {
     try {
-      return handle.get(key, lookupOptions)
+      return lookUp(handle, key, lookupOptions)
     } catch (error) {
       throw toEngineError(error, 'read', path)
     } finally {
@@ -179,10 +184,10 @@ function createEnvironment(
     generation,
     writer,
     tables,
-    get: (table, key) => lookUp(tables[table], key),
+    get: (table, key) => newest(tables[table], key),
 
     movedTo() {
-      const value = lookUp(tables.engine, MOVED_KEY)
+      const value = newest(tables.engine, MOVED_KEY)
       return value && Number(Buffer.from(value).toString('latin1'))
     },
 
@@ -203,8 +208,17 @@ function createEnvironment(
     },
 
     isRead: () => reading > 0,
+    isInPlace() {
+      try {
+        const now = statSync(file, { throwIfNoEntry: false })
+        return now !== undefined && now.ino === opened?.ino && now.dev === opened.dev
+      } catch {
+        // Who may not look any more can still read and write what is open.
+        return true
+      }
+    },
+
     fileBytes() {
-      const file = join(generationFolder(path, generation), DATA_FILE)
       return statSync(file, { throwIfNoEntry: false })?.size ?? 0
     },
 

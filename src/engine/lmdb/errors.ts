@@ -1,3 +1,4 @@
+import { statfsSync } from 'node:fs'
 import { constants } from 'node:os'
 import { EngineError } from '../../core/errors.ts'
 
@@ -13,6 +14,19 @@ const ADVICE = new Map<unknown, string>([
   [-30790, 'too many views are open at the same time: close views after use'],
 ])
 
+/** With less room than this, in bytes, a disk is taken to be full. */
+const FULL = 64 * 1024
+
+/** Whether a disk is full. Where a part of what it writes fits, LMDB says that input or output has failed. */
+function isFull(path: string): boolean {
+  try {
+    const { bavail, bsize } = statfsSync(path)
+    return bavail * bsize < FULL
+  } catch {
+    return false
+  }
+}
+
 /**
  * Puts a failure of the file system or of LMDB into the terms of this library. `doing` says what failed, such as
  * `open`; an error that is an {@link EngineError} already stays as it is.
@@ -22,7 +36,8 @@ const ADVICE = new Map<unknown, string>([
 export function toEngineError(cause: unknown, doing: string, path: string): EngineError {
   if (cause instanceof EngineError) return cause
   const { code: given, message } = cause as { code?: unknown; message?: unknown }
-  const code = typeof given === 'number' ? (SYSTEM_CODES.get(given) ?? given) : given
+  const known = typeof given === 'number' ? (SYSTEM_CODES.get(given) ?? given) : given
+  const code = known === 'EIO' && isFull(path) ? 'ENOSPC' : known
   const what = `Cannot ${doing} the store in ${JSON.stringify(path)}`
   switch (code) {
     case 'EEXIST':
@@ -42,6 +57,8 @@ export function toEngineError(cause: unknown, doing: string, path: string): Engi
       )
     case 'ENOSPC':
     case 'EDQUOT':
+    // A limit on the size of files.
+    case 'EFBIG':
       return new EngineError(
         `${what}: the disk is full, or a quota used up (${code}). Nothing was written; make room and try again.`,
         {

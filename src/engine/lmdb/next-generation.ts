@@ -3,6 +3,7 @@ import type { EngineCompactOptions, View } from '../engine.ts'
 import { copyTables } from './copy-tables.ts'
 import type { StoreFolder } from './environment.ts'
 import { toEngineError } from './errors.ts'
+import { createLockFile } from './first-files.ts'
 import { flushFolder, generationFolder, removeGeneration } from './generation.ts'
 import { openWriter } from './writer.ts'
 
@@ -22,6 +23,7 @@ export async function createNextGeneration(
     // What a process that died has left.
     await removeGeneration(path, generation)
     await mkdir(folder)
+    await createLockFile(folder)
     const writer = openWriter(lmdb, folder, path)
     try {
       await copyTables(source, writer, options)

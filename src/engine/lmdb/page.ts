@@ -38,6 +38,9 @@ const LEAF = 0x02
 const OVERFLOW = 0x04
 const META = 0x08
 
+/** The flag of a tree whose keys are numbers (`MDB_INTEGERKEY`). */
+const NUMBER_KEYS = 0x08
+
 const BIG_VALUE = 0x01
 const SUB_TREE = 0x02
 
@@ -112,6 +115,24 @@ function numberAt(bytes: Buffer, offset: number): number {
   const number = bytes.readBigUInt64LE(offset)
   if (number > Number.MAX_SAFE_INTEGER) throw new PageDamage('holds a number that is too large')
   return Number(number)
+}
+
+/** The page that LMDB begins a file with, where there is nothing in it yet: one of two. */
+export function emptyMetaPage(number: number, pageBytes: number): Buffer {
+  const page = Buffer.alloc(pageBytes)
+  page.writeBigUInt64LE(BigInt(number), 0)
+  page.writeUInt16LE(META, 18)
+  page.writeUInt32LE(MAGIC, 24)
+  page.writeUInt32LE(DATA_VERSION, 28)
+  // How large a map has to be, at least.
+  page.writeBigUInt64LE(BigInt(META_PAGES * pageBytes), 40)
+  // The tree of the free pages, whose keys are numbers; it tells the page size, too.
+  page.writeUInt32LE(pageBytes, 48)
+  page.writeUInt16LE(NUMBER_KEYS, 52)
+  page.writeBigUInt64LE(NO_PAGE, 88)
+  page.writeBigUInt64LE(NO_PAGE, 136)
+  page.writeBigUInt64LE(BigInt(META_PAGES - 1), 144)
+  return page
 }
 
 /** @throws {PageDamage} */

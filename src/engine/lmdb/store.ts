@@ -12,6 +12,7 @@ import { loadLmdb, MOVED_KEY, type TableHandles } from './binding.ts'
 import { prepareFolder } from './data-file.ts'
 import { type Environment, openCurrentEnvironment, type StoreFolder } from './environment.ts'
 import { toEngineError } from './errors.ts'
+import { removeUnfinishedFiles } from './first-files.ts'
 import {
   flushFolder,
   generationFolder,
@@ -114,11 +115,20 @@ async function openStore(folder: StoreFolder): Promise<LmdbStore> {
     const now = performance.now()
     if (now >= trustedUntil) {
       if (environment.isClosed()) replace(openCurrentEnvironment(folder, environment.generation))
-      const next = environment.movedTo()
-      if (next !== undefined) follow(next)
+      followIfMoved()
+      if (!environment.isInPlace()) {
+        // Old files are removed once the store has moved, which may have happened just now.
+        followIfMoved()
+        if (!environment.isInPlace()) throw notInPlace(path)
+      }
       trustedUntil = now + TRUST_MS
     }
     return environment
+  }
+
+  function followIfMoved(): void {
+    const next = environment.movedTo()
+    if (next !== undefined) follow(next)
   }
 
   function replace(next: Environment): void {
@@ -251,6 +261,7 @@ async function openStore(folder: StoreFolder): Promise<LmdbStore> {
       )
     }
     await removeBefore(path)
+    await removeUnfinishedFiles(generationFolder(path, environment.generation))
   }
 
   if (writable) await tidy().catch(nothing)
@@ -326,6 +337,14 @@ function apply(tables: TableHandles, operations: readonly WriteOperation[]): May
       else tables[table].put(key, value)
     }
   })
+}
+
+function notInPlace(path: string): EngineError {
+  return new EngineError(
+    `The files of the store in ${JSON.stringify(path)} have been removed, moved or replaced while it was open: what is ` +
+      'written now would be lost. Put them back, or close the store in all processes and open it again.',
+    { code: 'ENGINE_FILES_GONE' },
+  )
 }
 
 function readOnly(path: string): EngineError {

@@ -3,7 +3,7 @@ import { EMPTY_BYTES } from '../../core/bytes.ts'
 import { EngineError } from '../../core/errors.ts'
 import type { FloorQuery, Page, Row, ScanRange, Table, View } from '../engine.ts'
 import { boundsOf, fillPage } from '../scan.ts'
-import type { TableHandle, TableHandles } from './binding.ts'
+import { lookUp, type TableHandle, type TableHandles } from './binding.ts'
 import { toEngineError } from './errors.ts'
 
 /** What a view reads through. */
@@ -31,7 +31,7 @@ export class LmdbView implements View {
   get(table: Table, key: Uint8Array): Uint8Array | undefined {
     const handle = this.#handle(table)
     try {
-      return handle.get(key, this.#options)
+      return lookUp(handle, key, this.#options)
     } catch (error) {
       throw this.#readError(error)
     }
@@ -41,7 +41,7 @@ export class LmdbView implements View {
     const handle = this.#handle(table)
     const options = this.#options
     try {
-      return keys.map(key => handle.get(key, options))
+      return keys.map(key => lookUp(handle, key, options))
     } catch (error) {
       throw this.#readError(error)
     }

@@ -26,7 +26,26 @@ export function encodeByteArray(items: readonly Uint8Array[]): Buffer {
   return bytes
 }
 
-/** The bytes of a value of the type `bytea` in the text form `hex`. */
+const HEX = '\\x'
+const BACKSLASH = 0x5c
+
+/**
+ * The bytes of a value of the type `bytea`, as text: in the form `hex`, which connections are set to. A pooler may hand out
+ * one that is not, where the server is set to the form `escape`: there a backslash stands before another one, or before
+ * three octal digits.
+ */
 export function decodeBytes(text: string): Uint8Array {
-  return Buffer.from(text.slice(2), 'hex')
+  if (text.startsWith(HEX)) return Buffer.from(text.slice(HEX.length), 'hex')
+  const escaped = Buffer.from(text, 'latin1')
+  let length = 0
+  for (let at = 0; at < escaped.length; at++) {
+    let byte = escaped[at] as number
+    if (byte === BACKSLASH && escaped[at + 1] === BACKSLASH) at += 1
+    else if (byte === BACKSLASH) {
+      byte = Number.parseInt(text.slice(at + 1, at + 4), 8)
+      at += 3
+    }
+    escaped[length++] = byte
+  }
+  return escaped.subarray(0, length)
 }

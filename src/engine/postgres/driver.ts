@@ -20,6 +20,8 @@ export interface DriverResult {
 export interface DriverClient {
   /** Whether queries are sent without waiting for the answer of the one before. */
   readonly pipeline?: boolean
+  /** `I` outside of a transaction, `T` in one, `E` in one that failed; `null` where it is not known. */
+  getTransactionStatus?(): string | null
   query(query: never): Promise<unknown>
   on(event: string, listener: (...args: unknown[]) => void): unknown
   removeListener(event: string, listener: (...args: unknown[]) => void): unknown
@@ -33,12 +35,16 @@ export interface DriverClient {
  */
 export interface PostgresPool {
   connect(): Promise<DriverClient>
+  /** Tells of each connection that it makes, before anybody gets it. */
+  on?(event: 'connect', listener: (client: DriverClient) => void): unknown
+  removeListener?(event: 'connect', listener: (client: DriverClient) => void): unknown
+  /** How many connections it makes at most. */
+  readonly options?: { readonly max?: number }
 }
 
 /** A pool that the engine made, and ends. */
 export interface OwnPool extends PostgresPool {
   end(): Promise<void>
-  on(event: 'error', listener: (error: Error) => void): unknown
 }
 
 /** How a pool of the engine's own is made. */
@@ -68,6 +74,19 @@ export async function createPool({ connectionString, max, timeout }: OwnPoolOpti
   // A connection that breaks while nobody uses it has left the pool already.
   pool.on('error', () => undefined)
   return pool
+}
+
+/**
+ * Lets connections of a pool break at any time. The pool hands out a new one at the end of a turn of the event loop; what
+ * the server says in that same turn, such as that it shuts down, is an event nobody listens to yet, and would end the process.
+ * Returns what ends that for connections to come.
+ */
+export function letBreak(pool: PostgresPool): () => void {
+  const listen = (client: DriverClient): void => {
+    client.on('error', () => undefined)
+  }
+  pool.on?.('connect', listen)
+  return () => void pool.removeListener?.('connect', listen)
 }
 
 async function loadDriver(): Promise<Pick<typeof import('pg'), 'Pool'>> {

@@ -1,24 +1,30 @@
 import { EngineError } from '../../core/errors.ts'
 
-/** The connection was lost, or there was none to be had. */
+/** What the system says of a connection that cannot be made or was lost, such as `ECONNRESET`; the server has no such codes. */
+const SYSTEM_CODE = /^E[A-Z_]+$/
+const NO_SUCH_HOST = 'ENOTFOUND'
+/** What the server says before it ends a connection. */
 const LOST_CODES = new Set([
-  'ECONNREFUSED',
-  'ECONNRESET',
-  'ECONNABORTED',
-  'EPIPE',
-  'ETIMEDOUT',
-  'EHOSTUNREACH',
-  'ENETUNREACH',
-  'EAI_AGAIN',
-  // The server shuts down, crashed, starts, or has ended a transaction that was idle for too long.
+  // It shuts down, crashed, or starts.
   '57P01',
   '57P02',
   '57P03',
+  // The connection or its transaction was idle for too long, or the transaction took too long.
+  '57P05',
   '25P03',
+  '25P04',
 ])
 /** Others came in between: a serialization failure, a deadlock. */
 const CONFLICT_CODES = new Set(['40001', '40P01'])
+/** A limit of the server on how long a statement may take, or may wait for a lock. */
+const TIMEOUT_CODES = new Set(['57014', '55P03'])
+/** The prepared statements of a connection are not those that were made on it. */
+const STATEMENT_CODES = new Set(['26000', '42P05'])
+/** A transaction that somebody else began, or that failed, was left on the connection. */
+const LEFTOVER_CODES = new Set(['25P02', '25001'])
 const TOO_MANY_CONNECTIONS = '53300'
+const READ_ONLY = '25006'
+const NO_RIGHT = '42501'
 /** Some errors of the driver have no code. */
 const LOST_MESSAGE =
   /^Connection terminated|connection error and is not queryable|^timeout exp|timeout exceeded when/
@@ -27,25 +33,39 @@ const LOST_MESSAGE =
 export function isLost(error: unknown): boolean {
   const { code, message } = properties(error)
   if (code === undefined) return LOST_MESSAGE.test(message)
+  if (SYSTEM_CODE.test(code)) return code !== NO_SUCH_HOST
   return LOST_CODES.has(code) || code.startsWith('08')
 }
 
-/** Whether a transaction that was not committed may succeed if it is tried again. */
+/** Whether a transaction that was not committed may succeed if it is tried again, on another connection. */
 export function isTransient(error: unknown): boolean {
   const { code = '' } = properties(error)
-  return isLost(error) || CONFLICT_CODES.has(code) || code === TOO_MANY_CONNECTIONS
+  return (
+    isLost(error) ||
+    CONFLICT_CODES.has(code) ||
+    TIMEOUT_CODES.has(code) ||
+    STATEMENT_CODES.has(code) ||
+    LEFTOVER_CODES.has(code) ||
+    code === TOO_MANY_CONNECTIONS
+  )
 }
 
 /** Whether a server can be reached at all, though it may not be able to serve at the moment. */
 export function isReachable(error: unknown): boolean {
   const { code = '' } = properties(error)
-  return !/^E[A-Z_]+$/.test(code)
+  return !SYSTEM_CODE.test(code)
+}
+
+/** Whether the server, or the user's rights there, allow only reading. */
+export function isReadOnly(error: unknown): boolean {
+  const { code = '' } = properties(error)
+  return code === READ_ONLY || code === NO_RIGHT
 }
 
 /** Whether the server itself said so, as opposed to the connection having failed. */
 export function isAnswer(error: unknown): boolean {
   const { code } = properties(error)
-  return code !== undefined && /^[0-9A-Z]{5}$/.test(code) && !LOST_CODES.has(code) && !code.startsWith('08')
+  return code !== undefined && /^[0-9A-Z]{5}$/.test(code) && !SYSTEM_CODE.test(code) && !isLost(error)
 }
 
 /** Whether tables or the schema are missing. */
@@ -73,11 +93,18 @@ export function isUnsupported(error: unknown): boolean {
 export function toEngineError(cause: unknown, doing: string, store: string): EngineError {
   if (cause instanceof EngineError) return cause
   const { code = '', message } = properties(cause)
+  const describe = (what: string): string =>
+    `Cannot ${doing} the store ${JSON.stringify(store)} on PostgreSQL: ${what}`
   const fail = (errorCode: string, what: string): EngineError =>
-    new EngineError(`Cannot ${doing} the store ${JSON.stringify(store)} on PostgreSQL: ${what}`, {
-      code: errorCode,
-      cause,
-    })
+    new EngineError(describe(what), { code: errorCode, cause })
+  if (code === 'ERR_INVALID_URL' || cause instanceof URIError) {
+    // What the driver throws here holds the whole string, with its password.
+    return new EngineError(
+      describe(
+        'the connection string is no URL that can be read. It looks like postgres://user:password@host:5432/database, with %-codes for the special characters of a password.',
+      ),
+    )
+  }
   if (code === TOO_MANY_CONNECTIONS) {
     return fail(
       'ENGINE_TOO_MANY_CONNECTIONS',
@@ -93,7 +120,7 @@ export function toEngineError(cause: unknown, doing: string, store: string): Eng
   if (code === '28P01' || code === '28000') {
     return fail('ENGINE_ACCESS_DENIED', `${message}. Check user and password, and the server’s pg_hba.conf.`)
   }
-  if (code === '42501') {
+  if (code === NO_RIGHT) {
     return fail(
       'ENGINE_ACCESS_DENIED',
       `${message}. Grant the user the right to create the schema and its tables, or to use them.`,
@@ -101,8 +128,20 @@ export function toEngineError(cause: unknown, doing: string, store: string): Eng
   }
   if (code === '3D000')
     return fail('ENGINE', `${message}. Create the database, or name another in the connection string.`)
-  if (code === '25006') {
+  if (code === READ_ONLY) {
     return fail('ENGINE_READ_ONLY', `${message}. The server is a standby, or takes no writes now.`)
+  }
+  if (TIMEOUT_CODES.has(code)) {
+    return fail(
+      'ENGINE_TIMEOUT',
+      `${message}. Nothing of it was written. Raise statement_timeout and lock_timeout for the user varve has, or ask for less at a time.`,
+    )
+  }
+  if (STATEMENT_CODES.has(code)) {
+    return fail(
+      'ENGINE',
+      `${message}. A pooler between here and the server has to keep prepared statements (PgBouncer: max_prepared_statements).`,
+    )
   }
   if (code === '53100')
     return fail('ENGINE_DISK_FULL', 'its disk is full. Nothing was written; make room and try again.')
@@ -112,7 +151,7 @@ export function toEngineError(cause: unknown, doing: string, store: string): Eng
       `${message}. Its tables were removed since it was opened; restore them from a backup.`,
     )
   }
-  if (isLost(cause) || code === 'ENOTFOUND') {
+  if (isLost(cause) || code === NO_SUCH_HOST) {
     return fail(
       'ENGINE_UNREACHABLE',
       `the server cannot be reached, or has cut the connection (${message || code}). Check that it runs, and the connection string.`,

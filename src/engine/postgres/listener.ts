@@ -1,4 +1,5 @@
 import type { PostgresPool } from './driver.ts'
+import { isReadOnly } from './errors.ts'
 import { Session } from './session.ts'
 import { quoteIdentifier } from './statements.ts'
 
@@ -12,18 +13,18 @@ const RECONNECT_INTERVAL = 500
 export class CommitListener {
   readonly #pool: PostgresPool
   readonly #channel: string
-  readonly #isOwn: (processId: number) => boolean
+  readonly #writer: string
   readonly #listeners = new Set<() => void>()
   #session: Session | undefined
   #opening = false
   #poll: NodeJS.Timeout | undefined
   #reconnect: NodeJS.Timeout | undefined
 
-  /** `isOwn` says whether a process of the server serves this engine, whose commits its users know of. */
-  constructor(pool: PostgresPool, channel: string, isOwn: (processId: number) => boolean) {
+  /** `writer` is what the notices of this engine say, of whose commits its users know. */
+  constructor(pool: PostgresPool, channel: string, writer: string) {
     this.#pool = pool
     this.#channel = channel
-    this.#isOwn = isOwn
+    this.#writer = writer
   }
 
   subscribe(listener: () => void): () => void {
@@ -40,6 +41,7 @@ export class CommitListener {
     this.#listeners.clear()
     clearInterval(this.#poll)
     clearTimeout(this.#reconnect)
+    this.#reconnect = undefined
     this.#session?.release(true)
     this.#session = undefined
   }
@@ -60,8 +62,8 @@ export class CommitListener {
     let session: Session | undefined
     try {
       session = await Session.open(this.#pool)
-      session.onNotification(({ channel, processId }) => {
-        if (channel === this.#channel && !this.#isOwn(processId)) this.#tell()
+      session.onNotification(({ channel, payload }) => {
+        if (channel === this.#channel && payload !== this.#writer) this.#tell()
       })
       await session.command(`LISTEN ${quoteIdentifier(this.#channel)}`)
       if (this.#listeners.size === 0) {
@@ -73,13 +75,13 @@ export class CommitListener {
       this.#every(CALM_INTERVAL)
       // What was committed before the server listened went unheard.
       this.#tell()
-    } catch {
+    } catch (error) {
       session?.release(true)
+      // A standby never lets anybody listen; the clock has to do.
+      if (isReadOnly(error)) return
       this.#lost()
     } finally {
       this.#opening = false
-      if (this.#listeners.size > 0 && this.#session === undefined && this.#reconnect === undefined)
-        this.#lost()
     }
   }
 

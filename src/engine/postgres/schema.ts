@@ -1,7 +1,7 @@
 import { EngineError } from '../../core/errors.ts'
 import { TABLES } from '../engine.ts'
-import { isCreationRace, isMissing } from './errors.ts'
-import type { Session } from './session.ts'
+import { isCreationRace, isMissing, isReadOnly } from './errors.ts'
+import type { Session, TextRow } from './session.ts'
 import { quoteIdentifier, tableName } from './statements.ts'
 
 /** The version of the tables. Raised when an older varve could no longer use them. */
@@ -14,12 +14,20 @@ const FORGOTTEN_AFTER = '7 days'
 /**
  * Makes sure that the schema has the tables of this version, and the store its row.
  *
- * Any number of hosts may do so at once. Where all is there already, nothing is asked for that needs the right to create.
+ * Any number of hosts may do so at once. Where all is there already, nothing is asked for that needs the right to create, or
+ * to write: a server that only reads will do.
  *
- * @throws {EngineError} with code `FORMAT_TOO_NEW` if a newer varve made the tables.
+ * @throws {EngineError} with code `FORMAT_TOO_NEW` if a newer varve made the tables, and `ENGINE_NO_STORE` if something is
+ *   missing that is not to be created.
  */
-export async function prepareSchema(session: Session, schema: string, store: string): Promise<void> {
+export async function prepareSchema(
+  session: Session,
+  schema: string,
+  store: string,
+  mayCreate: boolean,
+): Promise<void> {
   for (let attempt = 1; !(await isCurrent(session, schema)); attempt++) {
+    if (!mayCreate) throw noStore(schema, store)
     try {
       await create(session, schema)
     } catch (error) {
@@ -27,20 +35,23 @@ export async function prepareSchema(session: Session, schema: string, store: str
       if (!isCreationRace(error) || attempt >= MAX_ATTEMPTS) throw error
     }
   }
-  const name = (table: string): string => tableName(schema, table)
-  await session.run(
-    {
-      name: '',
-      text: `INSERT INTO ${name('stores')} (store) VALUES ($1) ON CONFLICT (store) DO NOTHING`,
-    },
-    [store],
-  )
-  await session.run(
-    {
-      name: '',
-      text: `DELETE FROM ${name('writers')} WHERE store = $1 AND used_at < now() - interval '${FORGOTTEN_AFTER}'`,
-    },
-    [store],
+  const run = (text: string): Promise<readonly TextRow[]> => session.run({ name: '', text }, [store])
+  const stores = tableName(schema, 'stores')
+  if ((await run(`SELECT 1 FROM ${stores} WHERE store = $1`)).length === 0) {
+    if (!mayCreate) throw noStore(schema, store)
+    await run(`INSERT INTO ${stores} (store) VALUES ($1) ON CONFLICT (store) DO NOTHING`)
+  }
+  await run(
+    `DELETE FROM ${tableName(schema, 'writers')} WHERE store = $1 AND used_at < now() - interval '${FORGOTTEN_AFTER}'`,
+  ).catch((error: unknown) => {
+    if (!isReadOnly(error)) throw error
+  })
+}
+
+function noStore(schema: string, store: string): EngineError {
+  return new EngineError(
+    `There is no store ${JSON.stringify(store)} in the schema ${JSON.stringify(schema)} of this database.`,
+    { code: 'ENGINE_NO_STORE' },
   )
 }
 

@@ -4,6 +4,9 @@ import type { Statement } from './statements.ts'
 /** The columns of a row, as text. */
 export type TextRow = readonly string[]
 
+/** What a connection says of itself outside of a transaction. */
+const IDLE = 'I'
+
 const AS_TEXT = { getTypeParser: () => (text: string) => text }
 
 /** Clients that this module has set up. */
@@ -39,17 +42,18 @@ export class Session {
     pool: PostgresPool,
     release: (session: Session) => void = () => undefined,
   ): Promise<Session> {
-    return new Session(await pool.connect(), release)
+    for (;;) {
+      const client = await pool.connect()
+      const status = client.getTransactionStatus?.() ?? IDLE
+      if (status === IDLE) return new Session(client, release)
+      // Whoever used it before left a transaction open. Nothing of it shall be committed here, and nothing read in it.
+      client.release(true)
+    }
   }
 
   /** The first error of the server or the connection: after it the transaction cannot be committed. */
   get failure(): unknown {
     return this.#failure
-  }
-
-  /** Number of the server process, which its notifications carry. */
-  get processId(): number | undefined {
-    return (this.#client as { processID?: number }).processID
   }
 
   /** Runs a prepared statement. */
@@ -63,7 +67,7 @@ export class Session {
     return (await this.#send({ text })).command
   }
 
-  onNotification(listener: (message: { channel: string; processId: number }) => void): void {
+  onNotification(listener: (message: { channel: string; payload?: string }) => void): void {
     this.#client.on('notification', listener as (...args: unknown[]) => void)
   }
 

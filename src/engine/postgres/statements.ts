@@ -43,11 +43,11 @@ export interface Statements {
   readonly noteCommit: Statement
   /** (store, writer) → (commit) */
   readonly lastCommit: Statement
-  /** (channel) */
+  /** (channel, writer) */
   readonly notify: Statement
   /** Makes a commit wait for the disk where the server's setting would let it go on before. */
   readonly flush: Statement
-  /** () → (bytes) of the tables, of all stores */
+  /** (schema, names of tables) → (bytes) of the tables, of all stores */
   readonly size: Statement
 }
 
@@ -67,7 +67,6 @@ export function statementsOf(schema: string): Statements {
     Table,
     TableStatements
   >
-  const sizes = TABLES.map(table => `pg_total_relation_size('${name(table).replaceAll("'", "''")}')`)
   return {
     tables,
     lock: statement(`SELECT 1 FROM ${name('stores')} WHERE store = $1 FOR UPDATE`),
@@ -76,11 +75,15 @@ export function statementsOf(schema: string): Statements {
        ON CONFLICT (store, writer) DO UPDATE SET commit_number = excluded.commit_number, used_at = excluded.used_at`,
     ),
     lastCommit: statement(`SELECT commit_number FROM ${name('writers')} WHERE store = $1 AND writer = $2`),
-    notify: statement("SELECT pg_notify($1, '')"),
+    notify: statement('SELECT pg_notify($1, $2)'),
     flush: statement(
       `SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit', true) = 'off'`,
     ),
-    size: statement(`SELECT ${sizes.join(' + ')}`),
+    size: statement(
+      `SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)
+       FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+       WHERE n.nspname = $1 AND c.relname = ANY ($2::text[])`,
+    ),
   }
 }
 

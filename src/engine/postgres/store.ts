@@ -2,24 +2,43 @@ import { createHash, randomBytes } from 'node:crypto'
 import { toByteString } from '../../core/bytes.ts'
 import { EngineError } from '../../core/errors.ts'
 import type { MaybePromise } from '../../core/maybe-promise.ts'
-import { type Batch, type EngineStats, TABLES, type Table, type View } from '../engine.ts'
+import {
+  type Batch,
+  type EngineCompactOptions,
+  type EngineStats,
+  TABLES,
+  type Table,
+  type View,
+} from '../engine.ts'
 import { createSerialQueue } from '../serial-queue.ts'
+import { VIEW_LOST } from '../view-lost.ts'
 import { createWriteBatch, type WriteOperation } from '../write-batch.ts'
 import { decodeBytes, encodeByteArray } from './byte-array.ts'
 import type { PostgresPool } from './driver.ts'
-import { isAnswer, isLost, isReachable, isTransient, isUnsupported, toEngineError } from './errors.ts'
+import {
+  isAnswer,
+  isLost,
+  isReachable,
+  isReadOnly,
+  isTransient,
+  isUnsupported,
+  toEngineError,
+} from './errors.ts'
 import { CommitListener } from './listener.ts'
 import { Lookups } from './lookups.ts'
 import { Retry } from './retry.ts'
 import { prepareSchema } from './schema.ts'
 import { Session, type TextRow } from './session.ts'
 import { type Statement, statementsOf, tableName } from './statements.ts'
+import { vacuum } from './vacuum.ts'
 import { PostgresView } from './view.ts'
 
 /** What a store on a server is opened with. */
 export interface StoreOptions {
   readonly schema: string
   readonly store: string
+  /** Whether what is missing is created. */
+  readonly create: boolean
   /** For views, each of which holds a connection while it is open. */
   readonly viewPool: PostgresPool
   /** For everything else, so that it goes on however many views are open. May be the same. */
@@ -34,7 +53,7 @@ export interface PostgresStore {
   read(assertOpen: () => unknown): View
   commit<T>(build: (view: View, batch: Batch) => MaybePromise<T>, flush: boolean): Promise<T>
   stats(): Promise<EngineStats>
-  compact(signal: AbortSignal | undefined): Promise<void>
+  compact(options: EngineCompactOptions): Promise<void>
   subscribe(listener: () => void): () => void
   /** Resolves once the commits given so far have settled. */
   idle(): Promise<void>
@@ -51,7 +70,7 @@ const BEGIN_VIEW = 'BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY'
  * nothing for so long.
  */
 const BEGIN_COMMIT =
-  "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL idle_in_transaction_session_timeout = '30s'"
+  "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = '30s'"
 
 /** One statement writes at most so many rows, or about so many bytes. */
 const MAX_WRITE_ROWS = 20_000
@@ -70,9 +89,9 @@ interface WaitingGet {
   readonly reject: (error: unknown) => void
 }
 
-/** Opens a store, and creates it where it is not there yet. @throws {EngineError} */
+/** Opens a store. @throws {EngineError} */
 export async function openStore(options: StoreOptions): Promise<PostgresStore> {
-  const { schema, store, viewPool, callPool, retryTimeout } = options
+  const { schema, store, create, viewPool, callPool, retryTimeout } = options
   const statements = statementsOf(schema)
   /** Under this name the server keeps the number of the last commit that this engine has made. */
   const writer = randomBytes(16).toString('hex')
@@ -83,8 +102,6 @@ export async function openStore(options: StoreOptions): Promise<PostgresStore> {
   const commits = createSerialQueue()
   /** Sessions of views that are open. */
   const viewing = new Set<Session>()
-  /** The process of the server that made the last commit. */
-  let committing: number | undefined
   let lastCommit = 0
   let closed = false
   let gets: WaitingGet[] = []
@@ -93,19 +110,20 @@ export async function openStore(options: StoreOptions): Promise<PostgresStore> {
 
   const canNotify = await prepare()
   const lookups = new Lookups(callPool)
-  const listener = new CommitListener(callPool, channel, processId => processId === committing)
+  const listener = new CommitListener(callPool, channel, writer)
 
-  /** Creates what is missing. Returns whether the server passes notices on. */
+  /** Sees to it that the store is there. Returns whether the server passes notices on. */
   async function prepare(): Promise<boolean> {
     const retry = new Retry(retryTimeout)
     for (;;) {
       try {
         return await withSession(async session => {
-          await prepareSchema(session, schema, store)
-          return session.run(statements.notify, [channel]).then(
+          await prepareSchema(session, schema, store, create)
+          return session.run(statements.notify, [channel, writer]).then(
             () => true,
             error => {
-              if (isUnsupported(error)) return false
+              // Where nothing can be written, there is nothing to tell.
+              if (isUnsupported(error) || isReadOnly(error)) return false
               throw error
             },
           )
@@ -225,7 +243,7 @@ export async function openStore(options: StoreOptions): Promise<PostgresStore> {
   function lostView(cause: unknown): EngineError {
     return new EngineError(
       `The connection to PostgreSQL was lost while the store ${JSON.stringify(store)} was read, and with it the moment that was being read. Nothing is lost; read again.`,
-      { code: 'ENGINE_VIEW_LOST', cause },
+      { code: VIEW_LOST, cause },
     )
   }
 
@@ -319,8 +337,7 @@ export async function openStore(options: StoreOptions): Promise<PostgresStore> {
       sent.push(session.run(statement, [store, ...values]))
     sent.push(session.run(statements.noteCommit, [store, writer, lastCommit]))
     if (flush) sent.push(session.run(statements.flush, []))
-    if (canNotify) sent.push(session.run(statements.notify, [channel]))
-    committing = session.processId
+    if (canNotify) sent.push(session.run(statements.notify, [channel, writer]))
     const ending = session.command('COMMIT')
     const outcomes = await Promise.allSettled([...sent, ending])
     // After an error the server takes COMMIT for ROLLBACK.
@@ -424,23 +441,32 @@ export async function openStore(options: StoreOptions): Promise<PostgresStore> {
     idle: () => commits.idle(),
 
     async stats() {
-      const tables: Partial<Record<Table, { entries: number; bytes: number }>> = {}
-      for (const table of TABLES) {
-        const [row] = await ask(statements.tables[table].measure, [store], 'measure')
-        tables[table] = { entries: Number(row?.[0]), bytes: Number(row?.[1]) }
-      }
-      const [size] = await ask(statements.size, [], 'measure')
+      const names = TABLES.map(table => `varve_${table}`)
+      const [[size], ...measured] = await Promise.all([
+        ask(statements.size, [schema, names], 'measure'),
+        ...TABLES.map(table => ask(statements.tables[table].measure, [store], 'measure')),
+      ])
+      const tables = Object.fromEntries(
+        TABLES.map((table, i) => {
+          const [entries, bytes] = measured[i]?.[0] ?? []
+          return [table, { entries: Number(entries), bytes: Number(bytes) }]
+        }),
+      )
       return { bytes: Number(size?.[0]), tables, freeBytes: 0 }
     },
 
-    async compact(signal) {
-      for (const table of TABLES) {
+    async compact({ signal, onProgress }) {
+      try {
+        const session = await Session.open(callPool)
+        try {
+          await vacuum(session, { schema, store, statements, signal, onProgress })
+        } finally {
+          // Nobody else is to have it as it is set now.
+          session.release(true)
+        }
+      } catch (error) {
         signal?.throwIfAborted()
-        await withSession(session => session.command(`VACUUM (ANALYZE) ${tableName(schema, table)}`)).catch(
-          error => {
-            throw failed(error, 'compact')
-          },
-        )
+        throw failed(error, 'compact')
       }
     },
 

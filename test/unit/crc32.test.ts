@@ -1,0 +1,34 @@
+import { crc32 } from 'node:zlib'
+import * as fc from 'fast-check'
+import { expect, it } from 'vitest'
+import { CHECKED, checksum, checksumOfRange } from '../../src/core/crc32.ts'
+
+const bytes = fc.uint8Array({ maxLength: 200 })
+const seed = fc.nat(2 ** 32 - 1)
+
+it('is the checksum of zlib, whatever the length', () => {
+  fc.assert(
+    fc.property(bytes, seed, (bytes, seed) => {
+      expect(checksum(bytes, seed)).toBe(crc32(Buffer.from(bytes), seed))
+    }),
+  )
+})
+
+it('of a part is that of a copy of it', () => {
+  fc.assert(
+    fc.property(bytes, fc.nat(200), fc.nat(200), seed, (bytes, a, b, seed) => {
+      const [start = 0, end = 0] = [a, b].map(at => Math.min(at, bytes.length)).sort((x, y) => x - y)
+      expect(checksumOfRange(bytes, start, end, seed)).toBe(crc32(Buffer.from(bytes.slice(start, end)), seed))
+    }),
+  )
+})
+
+it('of what ends with its own checksum is always the same', () => {
+  fc.assert(
+    fc.property(bytes, seed, (bytes, seed) => {
+      const whole = Buffer.concat([bytes, Buffer.alloc(4)])
+      whole.writeUInt32LE(crc32(Buffer.from(bytes), seed), bytes.length)
+      expect(checksum(whole, seed)).toBe(CHECKED)
+    }),
+  )
+})

@@ -1,0 +1,77 @@
+import { randomBytes, randomUUID } from 'node:crypto'
+import pg from 'pg'
+import { describe, expect, it, onTestFinished } from 'vitest'
+import { postgres } from '../../src/engine/postgres.ts'
+import { createPersistence, type Persistence } from '../../src/index.ts'
+import { POSTGRES } from '../support/stores.ts'
+
+/** A schema of its own, so that its size is that of the stores made here. */
+async function newSchema(options = ''): Promise<(store: string) => Promise<Persistence>> {
+  const schema = `compact ${randomUUID().slice(0, 8)}`
+  onTestFinished(async () => {
+    const client = new pg.Client(POSTGRES)
+    await client.connect()
+    await client.query(`DROP SCHEMA IF EXISTS "${schema}" CASCADE`)
+    await client.end()
+  })
+  return async store => {
+    const state = await createPersistence({
+      engine: postgres({ connectionString: POSTGRES + options, schema, store }),
+    })
+    onTestFinished(() => state.close())
+    return state
+  }
+}
+
+/** Writes 40 keys again and again, a snapshot each time, with values of 4 kB that nothing compresses. */
+async function fill(state: Persistence, rounds: number): Promise<void> {
+  const base = randomBytes(3000).toString('base64')
+  for (let round = 0; round < rounds; round++) {
+    await state.setMany(
+      Object.fromEntries(Array.from({ length: 40 }, (_, i) => [`key ${i}`, { base, round }])),
+    )
+    await state.createSnapshot()
+  }
+}
+
+describe.skipIf(POSTGRES === '')('compact() on postgres', () => {
+  it('gives the system back what packing has freed, and keeps every version', async () => {
+    const open = await newSchema()
+    const [state, other] = [await open('one'), await open('other')]
+    await other.set('a', 'b')
+    await fill(state, 40)
+    const before = await state.getSnapshotData('v20')
+    const seen: number[] = []
+    const { bytesBefore, bytesAfter } = await state.compact({
+      onProgress: ({ phase, entries }) => phase === 'rewrite' && seen.push(entries),
+    })
+    expect(bytesAfter).toBeLessThan(bytesBefore / 3)
+    expect(seen.length).toBeGreaterThan(0)
+    expect(await state.getSnapshotData('v20')).toEqual(before)
+    expect(await state.verify()).toMatchObject({ ok: true })
+    expect(await other.load()).toEqual({ a: 'b' })
+  })
+
+  it('moves nothing where little is free, and can be called beside writers and readers', async () => {
+    const open = await newSchema()
+    const state = await open('one')
+    await fill(state, 10)
+    await state.compact()
+    const moved: number[] = []
+    await state.compact({ onProgress: ({ phase, entries }) => phase === 'rewrite' && moved.push(entries) })
+    expect(moved).toEqual([])
+    await Promise.all([
+      state.compact(),
+      ...Array.from({ length: 20 }, (_, i) => state.set(`key ${i}`, i)),
+      ...Array.from({ length: 20 }, () => state.getMany(['key 1', 'key 30'])),
+    ])
+    expect(await state.getMany(['key 19', 'key 0'])).toEqual([19, 0])
+  })
+
+  it('takes its time where the server limits statements', async () => {
+    const open = await newSchema(`?options=${encodeURIComponent('-c statement_timeout=1s')}`)
+    const state = await open('one')
+    await fill(state, 10)
+    await expect(state.compact()).resolves.toMatchObject({ bytesAfter: expect.any(Number) })
+  })
+})
