@@ -29,6 +29,7 @@ export function drawCurves(charts, columns = charts.length) {
   const height = rowHeight * Math.ceil(charts.length / columns)
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH * columns} ${height}" font-family="sans-serif" font-size="11" fill="none">`,
+    `<title>${charts.map(({ title }) => title).join(', ')}</title>`,
     `<rect width="100%" height="100%" fill="#fff"/>`,
     ...charts.map((chart, i) => {
       const [x, y] = [WIDTH * (i % columns), rowHeight * Math.floor(i / columns)]
