@@ -136,7 +136,7 @@ export class ConflictError extends PersistenceError {
  * The storage engine failed: the folder cannot be written, the disk is full, the server is gone.
  *
  * Its code is `ENGINE`, or where more is known `ENGINE_NOT_A_FOLDER`, `ENGINE_NOT_WRITABLE`, `ENGINE_READ_ONLY`,
- * `ENGINE_DISK_FULL`, `ENGINE_FILES_GONE`, `FORMAT_TOO_NEW`, or, of the command, `ENGINE_NO_STORE`; on a server also `ENGINE_UNREACHABLE`,
+ * `ENGINE_DISK_FULL`, `ENGINE_DAMAGED`, `ENGINE_FILES_GONE`, `FORMAT_TOO_NEW`, or, where no store is made, `ENGINE_NO_STORE`; on a server also `ENGINE_UNREACHABLE`,
  * `ENGINE_ACCESS_DENIED`, `ENGINE_TOO_MANY_CONNECTIONS`, `ENGINE_VIEW_LOST`, `ENGINE_COMMIT_UNKNOWN` or
  * `ENGINE_VALUE_TOO_LARGE`; and of copies `COPY_SOURCE_EMPTY`, `COPY_TARGET_NOT_EMPTY` or `COPY_UNFINISHED`.
  */

@@ -18,7 +18,7 @@ import { leaseStore, type StoreLease } from './lmdb/store.ts'
  *
  * @param path - the folder
  * @throws InvalidArgumentError if the path is not a string or is empty. `open` rejects with an `EngineError`, of the
- *   code `ENGINE_NOT_A_FOLDER`, `ENGINE_NOT_WRITABLE`, `ENGINE_DISK_FULL` or `ENGINE`; `commit` also with
+ *   code `ENGINE_NOT_A_FOLDER`, `ENGINE_NOT_WRITABLE`, `ENGINE_DISK_FULL`, `ENGINE_DAMAGED` or `ENGINE`; `commit` also with
  *   `ENGINE_READ_ONLY`, and every call with `ENGINE_FILES_GONE` where the files have been removed or replaced meanwhile.
  *
  * @example

@@ -1,7 +1,7 @@
 import { crc32, deflateRawSync, inflateRawSync } from 'node:zlib'
 import { asBuffer, bytesEqual, fromByteString, toByteString } from '../core/bytes.ts'
 import { DataIntegrityError } from '../core/errors.ts'
-import { counterAt, counterKey, counterTupleKey } from '../core/key.ts'
+import { counterAt, counterTupleKey } from '../core/key.ts'
 import type { MaybePromise } from '../core/maybe-promise.ts'
 import { Turns } from '../core/turns.ts'
 import { MAX_VARINT_BYTES, VarintReader, writeSignedVarint, writeVarint } from '../core/varint.ts'
@@ -16,6 +16,7 @@ import {
 import { type LogEntry, type Rekey, readLog } from './commit-log.ts'
 import { decodeHead, HEAD_KEY } from './head.ts'
 import type { HistoryLimits } from './limits.ts'
+import { openCounter, sealCounter } from './meta-row.ts'
 import { gatherBelow, storedBytes } from './stored-bytes.ts'
 
 /**
@@ -58,6 +59,8 @@ export interface ChangeSummary {
 }
 
 const CHECKSUM_BYTES = 4
+/** What checksums start from, so that no list can pass for a row of another table. */
+const TABLE_CHECKSUM = crc32('changes')
 const DEFLATE_THRESHOLD = 256
 const PLAIN = 0
 const DEFLATED = 1
@@ -91,25 +94,29 @@ function* encodeRun(epoch: number, run: number, changes: ChangedKeys, chunkKeys:
   for (let start = 0; start < keys.length; start += chunkKeys) {
     const chunk = keys.slice(start, start + chunkKeys)
     const key = Buffer.concat([prefix, fromByteString(chunk[0] as string)])
-    yield { key, value: encodeChunk(chunk, changes) }
+    yield { key, value: encodeChunk(key, chunk, changes) }
   }
 }
 
-function encodeChunk(keys: readonly string[], changes: ChangedKeys): Uint8Array {
+function encodeChunk(key: Uint8Array, keys: readonly string[], changes: ChangedKeys): Uint8Array {
   let bytes = 0
-  for (const key of keys) bytes += changes.get(key) ?? 0
+  for (const changed of keys) bytes += changes.get(changed) ?? 0
   const body = Buffer.allocUnsafe(listSize(keys))
   const at = writeList(body, 0, keys, bytes)
   const plain = body.subarray(0, at)
   const deflated = at < DEFLATE_THRESHOLD ? plain : deflateRawSync(plain)
-  return deflated.byteLength < at ? seal(DEFLATED, deflated) : seal(PLAIN, plain)
+  return deflated.byteLength < at ? seal(key, DEFLATED, deflated) : seal(key, PLAIN, plain)
 }
 
-function seal(kind: number, content: Uint8Array): Uint8Array {
+/** The checksum starts from that of the row's key: which epoch a list is of is a part of what it says. */
+function seal(key: Uint8Array, kind: number, content: Uint8Array): Uint8Array {
   const row = Buffer.allocUnsafe(1 + content.byteLength + CHECKSUM_BYTES)
   row[0] = kind
   row.set(content, 1)
-  row.writeUInt32LE(crc32(row.subarray(0, -CHECKSUM_BYTES)), 1 + content.byteLength)
+  row.writeUInt32LE(
+    crc32(row.subarray(0, -CHECKSUM_BYTES), crc32(key as Buffer, TABLE_CHECKSUM)),
+    1 + content.byteLength,
+  )
   return row
 }
 
@@ -169,12 +176,18 @@ function readList(reader: VarintReader, epoch: number, visitor: ListVisitor): vo
  */
 const keyBytes = Buffer.allocUnsafeSlow(MAX_KEY_BYTES)
 
+/** Rows of format 1 have a checksum that does not know their keys. */
+function isChecked(key: Uint8Array, bytes: Buffer, end: number): boolean {
+  const [content, checksum] = [bytes.subarray(0, end), bytes.readUInt32LE(end)]
+  return checksum === crc32(content, crc32(key as Buffer, TABLE_CHECKSUM)) || checksum === crc32(content)
+}
+
 /** Reads the lists of a row, of one epoch or of several. @throws {DataIntegrityError} if it is not whole */
 export function readChangeRow(row: Row, visitor: ListVisitor): void {
   const epoch = counterAt(row.key)
   const bytes = asBuffer(row.value)
   const end = bytes.byteLength - CHECKSUM_BYTES
-  if (end < 2 || bytes.readUInt32LE(end) !== crc32(bytes.subarray(0, end))) {
+  if (end < 2 || !isChecked(row.key, bytes, end)) {
     throw new DataIntegrityError(`A change list of epoch ${epoch} does not match its checksum.`)
   }
   const content = bytes.subarray(1, end)
@@ -228,9 +241,10 @@ function encodePacked(lists: readonly PackedList[]): Row {
   const header = Buffer.allocUnsafe(MAX_VARINT_BYTES)
   const headerLength = writeVarint(header, 0, previous)
   const deflated = deflateRawSync(body.subarray(0, at), { level: 9, memLevel: 9 })
+  const key = counterTupleKey(first, 0)
   return {
-    key: counterTupleKey(first, 0),
-    value: seal(PACKED, Buffer.concat([header.subarray(0, headerLength), deflated])),
+    key,
+    value: seal(key, PACKED, Buffer.concat([header.subarray(0, headerLength), deflated])),
   }
 }
 
@@ -592,7 +606,7 @@ export const FIRST_LISTED_KEY: Uint8Array = Buffer.from('first-list')
 /** Lists before it may still be there, in a row with later ones. They are nobody's any more. */
 async function firstListedEpoch(view: View): Promise<number> {
   const stored = await view.get('meta', FIRST_LISTED_KEY)
-  return stored === undefined ? 0 : counterAt(stored)
+  return stored === undefined ? 0 : openCounter(FIRST_LISTED_KEY, stored)
 }
 
 /** Discards the lists of epochs below `epoch`. What they say of bytes is kept. */
@@ -619,5 +633,5 @@ export async function discardChangesBelow(view: View, batch: Batch, epoch: numbe
     bound = { gt: last.key }
   }
   await gatherBelow(view, batch, epoch, bytes)
-  batch.put('meta', FIRST_LISTED_KEY, counterKey(epoch))
+  batch.put('meta', FIRST_LISTED_KEY, sealCounter(FIRST_LISTED_KEY, epoch))
 }

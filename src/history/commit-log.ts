@@ -53,6 +53,8 @@ export interface CommitAuthor {
 const WRITER_BYTES = 8
 const HEADER_BYTES = WRITER_BYTES + 3 * MAX_VARINT_BYTES + MAX_VARINT_BYTES
 const CHECKSUM_BYTES = 4
+/** What checksums start from, so that no entry can pass for a row of another table. */
+const TABLE_CHECKSUM = crc32('log')
 
 /** Appends the entry of one commit, in as many parts as it needs. A commit without changes still has its entry. */
 export function appendLogEntry(
@@ -66,11 +68,13 @@ export function appendLogEntry(
   let part = 0
   for (let start = 0; start === 0 || start < changes.length; start += logPartKeys) {
     const end = Math.min(start + logPartKeys, changes.length)
-    batch.put('log', counterTupleKey(sequence, part++), encodePart(epoch, author, changes, start, end))
+    const key = counterTupleKey(sequence, part++)
+    batch.put('log', key, encodePart(key, epoch, author, changes, start, end))
   }
 }
 
 function encodePart(
+  rowKey: Uint8Array,
   epoch: number,
   author: CommitAuthor,
   changes: readonly LoggedChange[],
@@ -92,14 +96,16 @@ function encodePart(
     bytes.set(key, at)
     at = writeSignedVarint(bytes, at + key.byteLength, length)
   }
-  bytes.writeUInt32LE(crc32(bytes.subarray(0, at)), at)
+  // It starts from that of the row's key: the place in the log is a part of what an entry says.
+  bytes.writeUInt32LE(crc32(bytes.subarray(0, at), crc32(rowKey as Buffer, TABLE_CHECKSUM)), at)
   return bytes.subarray(0, at + CHECKSUM_BYTES)
 }
 
-function decodePart(sequence: number, bytes: Uint8Array): LogEntry {
+function decodePart({ key: rowKey, value: bytes }: Row): LogEntry {
+  const sequence = counterAt(rowKey)
   const buffer = asBuffer(bytes)
   const end = bytes.byteLength - CHECKSUM_BYTES
-  if (end < WRITER_BYTES || buffer.readUInt32LE(end) !== crc32(buffer.subarray(0, end))) {
+  if (end < WRITER_BYTES || !isChecked(rowKey, buffer, end)) {
     throw new DataIntegrityError(
       `Entry ${sequence} of the commit log does not match its checksum: it is damaged.`,
     )
@@ -124,16 +130,22 @@ function decodePart(sequence: number, bytes: Uint8Array): LogEntry {
   }
 }
 
+/** Rows of format 1 have a checksum that does not know their keys. */
+function isChecked(rowKey: Uint8Array, bytes: Buffer, end: number): boolean {
+  const [content, checksum] = [bytes.subarray(0, end), bytes.readUInt32LE(end)]
+  return checksum === crc32(content, crc32(rowKey as Buffer, TABLE_CHECKSUM)) || checksum === crc32(content)
+}
+
 /** The same row with other names for its keys. */
 export function rekeyLogRow({ key, value }: Row, rekey: Rekey): Row {
-  const { epoch, changes, ...author } = decodePart(counterAt(key), value)
+  const { epoch, changes, ...author } = decodePart({ key, value })
   const renamed = changes.map(change => ({ ...change, key: rekey(change.key) }))
-  return { key, value: encodePart(epoch, author, renamed, 0, renamed.length) }
+  return { key, value: encodePart(key, epoch, author, renamed, 0, renamed.length) }
 }
 
 /** The part of an entry that is in a row. @throws {DataIntegrityError} if it is not whole. */
 export function readLogRow(row: Row): LogEntry {
-  return decodePart(counterAt(row.key), row.value)
+  return decodePart(row)
 }
 
 /**
@@ -152,7 +164,7 @@ export async function* readLog(
     const page = await view.scan('log', { gt, lte })
     const last = page.rows.at(-1)
     if (last === undefined) return
-    yield page.rows.map(row => decodePart(counterAt(row.key), row.value))
+    yield page.rows.map(decodePart)
     if (!page.more) return
     gt = last.key as Buffer<ArrayBuffer>
   }
@@ -162,7 +174,7 @@ export async function* readLog(
 export async function lastLoggedEpoch(view: View): Promise<number> {
   const { rows } = await view.scan('log', { reverse: true, limit: 1 })
   const last = rows[0]
-  return last === undefined ? 0 : decodePart(counterAt(last.key), last.value).epoch
+  return last === undefined ? 0 : decodePart(last).epoch
 }
 
 const MAX_PART = 2 ** 48 - 1

@@ -1,5 +1,6 @@
 import { DataIntegrityError } from '../core/errors.ts'
 import { keyText, lastVersionKey, splitVersionKey } from '../core/key.ts'
+import type { MaybePromise } from '../core/maybe-promise.ts'
 import type { View } from '../engine/engine.ts'
 import { parseRecord } from './record.ts'
 import { listSnapshotRows } from './snapshot-table.ts'
@@ -46,4 +47,14 @@ function listVersions(versions: readonly number[]): string {
   const names = versions.map(version => `v${version}`)
   if (names.length <= 5) return names.join(', ')
   return `${names[0]} to ${names.at(-1)} (${names.length} snapshots)`
+}
+
+/** What is read, or `undefined` where it is damaged. */
+export async function unlessDamaged<T>(read: () => MaybePromise<T>): Promise<T | undefined> {
+  try {
+    return await read()
+  } catch (error) {
+    if (error instanceof DataIntegrityError) return undefined
+    throw error
+  }
 }

@@ -6,7 +6,9 @@ export const FORMAT_KEY: Uint8Array = Buffer.from('format')
 /** Under which an encrypted store keeps its keys, wrapped. An engine that decrypts does not show it. */
 export const ENCRYPTION_KEY: Uint8Array = Buffer.from('encryption')
 /** The layout of the store. Raised when an older varve could no longer read it. */
-const FORMAT_VERSION = 1
+const FORMAT_VERSION = 2
+/** What can be read as it is; opening a store for writing makes it one of the newest format. */
+const OLDEST_FORMAT = 1
 /** What stands in place of the version while a store is being copied to where it is. */
 const UNFINISHED_COPY = 'unfinished copy'
 
@@ -19,24 +21,41 @@ const UNFINISHED_COPY = 'unfinished copy'
 export async function checkFormat(engine: Engine): Promise<void> {
   const stored = await engine.get('meta', FORMAT_KEY)
   if (stored !== undefined) {
-    await readFormat(stored, engine)
+    if ((await readFormat(stored, engine)) < FORMAT_VERSION) await upgrade(engine)
     return
   }
   // Decided under the write exclusion: two processes may create the store at once.
   await engine.commit(async (view, batch) => {
     const now = await view.get('meta', FORMAT_KEY)
-    if (now !== undefined) return readFormat(now, view)
+    if (now !== undefined) {
+      await readFormat(now, view)
+      return
+    }
     await assertReadable(view)
-    batch.put('meta', FORMAT_KEY, encode(FORMAT_VERSION))
+    batch.put('meta', FORMAT_KEY, FORMAT_ROW)
   })
 }
 
-/** @throws as {@link checkFormat}, unless it is the format of this varve. */
-export async function readFormat(stored: Uint8Array, store: Pick<View, 'get'>): Promise<void> {
+/** Keeps an older varve from opening what this one is about to write. Rows change their form as they are written. */
+async function upgrade(engine: Engine): Promise<void> {
+  try {
+    await engine.commit(async (view, batch) => {
+      const now = await view.get('meta', FORMAT_KEY)
+      if (now !== undefined && (await readFormat(now, view)) < FORMAT_VERSION)
+        batch.put('meta', FORMAT_KEY, FORMAT_ROW)
+    })
+  } catch (error) {
+    // Nothing will be written then.
+    if (!(error instanceof EngineError) || error.code !== 'ENGINE_READ_ONLY') throw error
+  }
+}
+
+/** The version of a format. @throws as {@link checkFormat}, unless it is the format of this varve. */
+export async function readFormat(stored: Uint8Array, store: Pick<View, 'get'>): Promise<number> {
   // Only what cannot be read is a reason to ask whether it is encrypted.
   if (!isReadable(stored)) await assertReadable(store)
   const format = parse(stored)
-  if (format === FORMAT_VERSION) return
+  if (typeof format === 'number' && format >= OLDEST_FORMAT && format <= FORMAT_VERSION) return format
   if (typeof format === 'number' && format > FORMAT_VERSION) {
     throw new EngineError(
       `The store has format ${format}, and this varve reads formats up to ${FORMAT_VERSION}. Upgrade varve to open it; it was left as it is.`,
@@ -45,7 +64,7 @@ export async function readFormat(stored: Uint8Array, store: Pick<View, 'get'>): 
   }
   if (format === UNFINISHED_COPY) {
     throw new EngineError(
-      'A store is being copied to here, or the copy was broken off. Call copyStore(), or "varve copy", again with the same target to go on.',
+      'A store is being copied or repaired to here, or that was broken off. Call copyStore() or repair(), or "varve copy", again with the same target to go on.',
       { code: 'COPY_UNFINISHED' },
     )
   }

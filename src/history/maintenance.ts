@@ -1,7 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { fromByteString, toByteString } from '../core/bytes.ts'
 import { DataIntegrityError, StoreClosedError } from '../core/errors.ts'
-import { counterAt, counterKey, counterTupleKey, keyText } from '../core/key.ts'
+import { counterTupleKey, keyText } from '../core/key.ts'
 import type { Logger } from '../core/logger.ts'
 import { Turns } from '../core/turns.ts'
 import type { Engine, View } from '../engine/engine.ts'
@@ -19,6 +19,7 @@ import { freeVersions } from './free-versions.ts'
 import { type Head, withHead } from './head.ts'
 import type { HistoryLimits } from './limits.ts'
 import { MemoryRelief } from './memory-relief.ts'
+import { openCounter, sealCounter } from './meta-row.ts'
 import type { Packer } from './packer.ts'
 import { epochsToFree, listSnapshotRows, unmarkForFreeing } from './snapshot-table.ts'
 import { abandonedStages, removeStagedRows } from './stage.ts'
@@ -254,7 +255,7 @@ export class Maintenance {
   async #packChanges(least: number): Promise<boolean> {
     const due = async (view: View, head: Head): Promise<EpochRange | undefined> => {
       const stored = await view.get('meta', PACKED_LISTS_KEY)
-      const after = stored === undefined ? 0 : counterAt(stored)
+      const after = stored === undefined ? 0 : openCounter(PACKED_LISTS_KEY, stored)
       const through = await foldedThrough(view, head)
       return through - after < least ? undefined : { after, through }
     }
@@ -264,7 +265,7 @@ export class Maintenance {
       if (range === undefined) return { value: false }
       const snapshots = (await listSnapshotRows(view)).map(snapshot => snapshot.epoch)
       const through = await packChangeLists(view, batch, range, snapshots, this.#limits)
-      batch.put('meta', PACKED_LISTS_KEY, counterKey(through))
+      batch.put('meta', PACKED_LISTS_KEY, sealCounter(PACKED_LISTS_KEY, through))
       return { value: true }
     })
   }

@@ -1,15 +1,7 @@
 import { bytesEqual, fromByteString } from '../core/bytes.ts'
 import { publishPack } from '../core/diagnostics.ts'
 import { DataIntegrityError } from '../core/errors.ts'
-import {
-  counterAt,
-  counterKey,
-  keyText,
-  lastVersionKey,
-  splitVersionKey,
-  VERSION_SUFFIX_BYTES,
-  versionKey,
-} from '../core/key.ts'
+import { keyText, lastVersionKey, splitVersionKey, VERSION_SUFFIX_BYTES, versionKey } from '../core/key.ts'
 import type { Logger } from '../core/logger.ts'
 import { Turns } from '../core/turns.ts'
 import {
@@ -24,6 +16,7 @@ import { readChangedKeys } from './change-list.ts'
 import type { Committer } from './committer.ts'
 import { type Head, withHead } from './head.ts'
 import type { HistoryLimits } from './limits.ts'
+import { openCounter, openJsonRow, sealCounter, sealMeta } from './meta-row.ts'
 import { versionRows } from './reader.ts'
 import { CHAIN, fromPayload, type ParsedRecord, parseRecord, TOMBSTONE } from './record.ts'
 import { firstSnapshotEpoch } from './snapshot-table.ts'
@@ -141,7 +134,7 @@ export class Packer {
       const stored = await view.get('meta', PACKED_KEY)
       // What was written before the oldest snapshot has superseded nothing that is kept.
       const oldest = (await firstSnapshotEpoch(view)) ?? head.epoch
-      const packed = Math.max(oldest, stored === undefined ? 0 : counterAt(stored))
+      const packed = Math.max(oldest, stored === undefined ? 0 : openCounter(PACKED_KEY, stored))
       const sealed = head.epoch - 1
       return sealed - packed >= this.#limits.packEpochs ? { after: packed, through: sealed } : undefined
     })
@@ -171,7 +164,7 @@ export class Packer {
     }
     await pending.flush()
     await this.#committer.exclusive((_view, batch) => {
-      batch.put('meta', PACKED_KEY, counterKey(due.through))
+      batch.put('meta', PACKED_KEY, sealCounter(PACKED_KEY, due.through))
       return { value: undefined }
     })
     this.#publish(pending, started)
@@ -239,7 +232,8 @@ export class Packer {
   /** What packing has done so far. */
   static async totals(view: View): Promise<PackTotals> {
     const stored = await view.get('meta', TOTALS_KEY)
-    return stored === undefined ? {} : (JSON.parse(Buffer.from(stored).toString('utf8')) as PackTotals)
+    if (stored === undefined) return {}
+    return JSON.parse(Buffer.from(openJsonRow(TOTALS_KEY, stored)).toString('utf8')) as PackTotals
   }
 
   #read<T>(read: (view: View, head: Head) => Promise<T>): Promise<T> {
@@ -434,7 +428,7 @@ class PendingCommit {
         ...totals,
         [this.#strategy]: plus(totals[this.#strategy] ?? NO_TOTALS, value),
       }
-      batch.put('meta', TOTALS_KEY, Buffer.from(JSON.stringify(updated)))
+      batch.put('meta', TOTALS_KEY, sealMeta(TOTALS_KEY, Buffer.from(JSON.stringify(updated))))
       return { value }
     })
     this.done = plus(this.done, added)

@@ -1,15 +1,17 @@
-import { compareBytes, toByteString } from '../core/bytes.ts'
+import { bytesEqual, compareBytes, toByteString } from '../core/bytes.ts'
 import { DataIntegrityError, InvalidArgumentError } from '../core/errors.ts'
-import { counterAt, counterKey, decodeKey, versionKey } from '../core/key.ts'
+import { counterAt, decodeKey, versionKey } from '../core/key.ts'
 import { abortSignal, callback, checkOptions } from '../core/options.ts'
 import { Turns } from '../core/turns.ts'
 import type { Engine, Row, SalvageView, Table } from '../engine/engine.ts'
 import { appendRun, type ChangedKeys, FIRST_LISTED_KEY } from './change-list.ts'
+import { checkMetaRow } from './check-meta.ts'
 import { appendLogEntry } from './commit-log.ts'
-import { FORMAT_KEY, FORMAT_ROW, isCopyMark, readFormat } from './format.ts'
+import { FORMAT_KEY, FORMAT_ROW, readFormat } from './format.ts'
 import { decodeHead, encodeHead, HEAD_KEY, type Head } from './head.ts'
 import { DEFAULT_LIMITS } from './limits.ts'
-import { LostSpans } from './lost-ranges.ts'
+import { LostSpans } from './lost-spans.ts'
+import { openCounter, openJsonRow, sealCounter, sealMeta } from './meta-row.ts'
 import { OperationIds } from './operation-id.ts'
 import { CHAIN, decodePayload, encodeRecord, parseRecord, TOMBSTONE, TOMBSTONE_PAYLOAD } from './record.ts'
 import { findGaps, type KnownVersion } from './repair-key.ts'
@@ -183,9 +185,11 @@ class Repair {
   readonly #seen = new Set<string>()
   readonly #lostKeys: LostKey[] = []
   #snapshots: readonly SnapshotRow[] = []
-  #lostSnapshots: readonly number[] = []
+  readonly #lostSnapshots = new Set<number>()
   /** The epochs of the snapshots. */
   #sealed: readonly number[] = []
+  /** Their versions, by epoch. */
+  #versions: ReadonlyMap<number, number> = new Map()
   /**
    * The epochs that something may end at which is kept: those of the snapshots, and of those that were dropped and whose
    * versions are not freed yet. What lies between two is a stretch; see `repair-key.ts`.
@@ -194,6 +198,7 @@ class Repair {
   /** The epochs that are marked for freeing. */
   #marked: readonly number[] = []
   #head: Head | undefined
+  #isMetaDamaged = false
   #greatestBirth = 0
   #touched: TouchedKeys | undefined
   #records = 0
@@ -228,19 +233,25 @@ class Repair {
     try {
       const format = await this.#view.get('meta', FORMAT_KEY)
       if (format === undefined) throw new DataIntegrityError('The record of the format is missing.')
-      // A copy that was broken off holds only a part, and its source the whole.
-      if (isCopyMark(format)) await readFormat(format, this.#view)
       await readFormat(format, this.#view)
     } catch (error) {
+      // A newer varve wrote it, it is a copy that was broken off, or it is encrypted and no key was given.
       if (!(error instanceof DataIntegrityError)) throw error
       this.#report('meta', error)
     }
-    try {
-      const stored = await this.#view.get('meta', HEAD_KEY)
-      if (stored !== undefined) this.#head = decodeHead(stored)
-    } catch (error) {
-      this.#report('meta', error)
+    for await (const row of allRows(this.#view, 'meta')) {
+      try {
+        checkMetaRow(row)
+        if (bytesEqual(row.key, HEAD_KEY)) this.#head = decodeHead(row.value)
+      } catch (error) {
+        if (!(error instanceof DataIntegrityError)) throw error
+        this.#report('meta', error)
+        this.#isMetaDamaged = true
+      }
     }
+    this.#isMetaDamaged ||= this.#view.damage.some(
+      ({ isLossOfRows, table }) => isLossOfRows && (table === undefined || table === 'meta'),
+    )
   }
 
   /** Rows that only what leads to them is missing of, by what they are: their checksums know their keys. */
@@ -261,7 +272,7 @@ class Repair {
           if ((snapshots.get(snapshot.version)?.written ?? -1) < written) {
             snapshots.set(snapshot.version, { ...snapshot, written })
           }
-        } else if (isWhole('live', row)) {
+        } else if (isWhole('live', row) && isValue(row)) {
           if (!spans.live.has(row.key)) continue
           keepNewer(this.#strays.live, row, written)
           this.#greatestBirth = Math.max(this.#greatestBirth, parseRecord(row.key, row.value).birth)
@@ -283,7 +294,7 @@ class Repair {
         found.set(snapshot.version, snapshot)
       } else if (row.key.byteLength === 6) {
         const version = counterAt(row.key)
-        this.#lostSnapshots = [...this.#lostSnapshots, version]
+        this.#lostSnapshots.add(version)
         this.#problems.push({ table: 'snapshots', message: `The record of snapshot v${version} is damaged.` })
       }
     }
@@ -297,37 +308,30 @@ class Repair {
     }
     this.#snapshots = sorted
     this.#sealed = sorted.map(snapshot => snapshot.epoch)
+    this.#versions = new Map(sorted.map(({ epoch, version }) => [epoch, version]))
     this.#addLostSnapshots(found)
   }
 
   /** Where rows of the list are missing, every version that there was and that is not found may be among them. */
   #addLostSnapshots(found: ReadonlyMap<number, SnapshotRow>): void {
-    const newest = Math.max(0, ...found.keys(), (this.#head?.nextVersion ?? 1) - 1)
-    const missing = new Set<number>(this.#lostSnapshots)
+    let newest = (this.#head?.nextVersion ?? 1) - 1
+    for (const version of found.keys()) newest = Math.max(newest, version)
     for (const { isLossOfRows, table, gte, lt } of this.#view.damage) {
       if (!isLossOfRows || (table !== undefined && table !== 'snapshots')) continue
       const first = gte === undefined || gte.byteLength < 6 ? 1 : counterAt(gte)
       const last = lt === undefined || lt.byteLength < 6 ? newest : counterAt(lt)
       for (let version = first; version <= Math.min(last, newest); version++) {
-        if (!found.has(version)) missing.add(version)
+        if (!found.has(version)) this.#lostSnapshots.add(version)
       }
     }
-    this.#lostSnapshots = [...missing].sort((a, b) => a - b)
   }
 
   async #lookAtMarks(): Promise<void> {
     const bounds = new Set(this.#sealed)
-    try {
-      this.#marked = await epochsToFree(this.#view)
-    } catch (error) {
-      this.#report('meta', error)
-    }
+    this.#marked = await epochsToFree(this.#view)
     for (const epoch of this.#marked) bounds.add(epoch)
     // Where marks may be missing, every epoch may be such a bound.
-    const isUnknown = this.#view.damage.some(
-      ({ isLossOfRows, table }) => isLossOfRows && (table === undefined || table === 'meta'),
-    )
-    if (isUnknown) for (let epoch = 1; epoch < this.#openEpoch(); epoch++) bounds.add(epoch)
+    if (this.#isMetaDamaged) for (let epoch = 1; epoch < this.#openEpoch(); epoch++) bounds.add(epoch)
     this.#bounds = [...bounds].sort((a, b) => a - b)
   }
 
@@ -408,10 +412,13 @@ class Repair {
     }
     this.#addUnseenKeys()
     await writeLists(writer, lists)
-    for (const snapshot of this.#snapshots) {
-      await writer.commit((_view, batch) => putSnapshot(batch, snapshot))
-    }
     await writer.flush()
+    for (let start = 0; start < this.#snapshots.length; start += ROWS_A_COMMIT) {
+      const some = this.#snapshots.slice(start, start + ROWS_A_COMMIT)
+      await writer.commit((_view, batch) => {
+        for (const snapshot of some) putSnapshot(batch, snapshot)
+      })
+    }
     await this.#finish(writer, bytes, firstListed)
     return this.#summary()
   }
@@ -421,11 +428,8 @@ class Repair {
     const oldest = this.#sealed[0] ?? this.#openEpoch()
     try {
       const stored = await this.#view.get('meta', FIRST_LISTED_KEY)
-      const isKnown = !this.#view.damage.some(
-        ({ isLossOfRows, table }) => isLossOfRows && (table === undefined || table === 'meta'),
-      )
-      if (stored === undefined) return isKnown ? 0 : oldest
-      return Math.min(counterAt(stored), oldest)
+      if (stored === undefined) return this.#isMetaDamaged ? oldest : 0
+      return Math.min(openCounter(FIRST_LISTED_KEY, stored), oldest)
     } catch {
       return oldest
     }
@@ -536,8 +540,8 @@ class Repair {
     const touched = this.#touched as TouchedKeys
     const distinct = [...new Set(stretches)].sort((a, b) => a - b)
     const versions = distinct.flatMap(stretch => {
-      const snapshot = this.#snapshots.find(({ epoch }) => epoch === this.#bounds[stretch])
-      return snapshot === undefined ? [] : [`v${snapshot.version}`]
+      const version = this.#versions.get(this.#bounds[stretch] as number)
+      return version === undefined ? [] : [`v${version}`]
     })
     const current = distinct.at(-1) === this.#bounds.length
     if (versions.length === 0 && !current) return
@@ -594,7 +598,7 @@ class Repair {
       for (const at of this.#marked) markForFreeing(batch, at)
       await bytes.flush(view, batch)
       if (policy !== undefined) batch.put('meta', POLICY_KEY, policy)
-      if (firstListed > 0) batch.put('meta', FIRST_LISTED_KEY, counterKey(firstListed))
+      if (firstListed > 0) batch.put('meta', FIRST_LISTED_KEY, sealCounter(FIRST_LISTED_KEY, firstListed))
       const head: Head = {
         epoch,
         sequence,
@@ -613,10 +617,11 @@ class Repair {
   /** The retention policy as it is stored, if it can be read. */
   async #policy(): Promise<Uint8Array | undefined> {
     const stored = await this.#view.get('meta', POLICY_KEY)
-    if (stored === undefined || stored.byteLength < 2) return undefined
+    if (stored === undefined) return undefined
     try {
-      decodePayload({ codec: stored[0] as number, bytes: stored.subarray(1) })
-      return stored
+      const policy = openJsonRow(POLICY_KEY, stored)
+      decodePayload({ codec: policy[0] as number, bytes: policy.subarray(1) })
+      return sealMeta(POLICY_KEY, policy)
     } catch {
       this.#problems.push({ table: 'meta', message: 'The retention policy cannot be read; set it again.' })
       return undefined
@@ -633,7 +638,7 @@ class Repair {
       lost: {
         keys: this.#lostKeys,
         ...(size !== undefined && { unnamedKeys: Math.max(0, size - this.#keys - lostNow) }),
-        snapshots: this.#lostSnapshots.map(version => `v${version}`),
+        snapshots: [...this.#lostSnapshots].sort((a, b) => a - b).map(version => `v${version}`),
         newestCommits:
           this.#view.damage.some(({ isOutdated }) => isOutdated === true) ||
           (this.#view.mayStraysBeOutdated && this.#strays.live.size > 0),
@@ -651,16 +656,16 @@ const POLICY_KEY = Buffer.from('retention')
 async function writeLists(writer: StoreWriter, lists: Map<number, ChangedKeys>): Promise<void> {
   const all = [...lists].sort(([a], [b]) => a - b)
   lists.clear()
-  for (let start = 0; start < all.length; start += LISTS_A_COMMIT) {
+  for (let start = 0; start < all.length; start += ROWS_A_COMMIT) {
     await writer.commit(async (view, batch) => {
-      for (const [epoch, keys] of all.slice(start, start + LISTS_A_COMMIT)) {
+      for (const [epoch, keys] of all.slice(start, start + ROWS_A_COMMIT)) {
         await appendRun(view, batch, epoch, keys, DEFAULT_LIMITS)
       }
     })
   }
 }
 
-const LISTS_A_COMMIT = 500
+const ROWS_A_COMMIT = 500
 
 /** The key of the state in one of the history, which may be the bound of a range only. */
 function keyOfVersion(bytes: Uint8Array): Uint8Array {
@@ -680,6 +685,16 @@ function isWhole(table: 'live' | 'history', row: Row): boolean {
     // Records in the table meta have no birth.
     const { codec, birth } = parseRecord(row.key, row.value)
     return birth > 0 && codec !== TOMBSTONE && codec !== CHAIN
+  } catch {
+    return false
+  }
+}
+
+/** Whether a row that is whole makes sense as a value. What no tree leads to may be of any table. */
+function isValue({ key, value }: Row): boolean {
+  try {
+    decodePayload(parseRecord(key, value))
+    return true
   } catch {
     return false
   }

@@ -1,8 +1,9 @@
-import { SnapshotNotFoundError } from '../core/errors.ts'
+import { DataIntegrityError, SnapshotNotFoundError } from '../core/errors.ts'
 import { counterAt, counterKey } from '../core/key.ts'
 import { type MaybePromise, whenReady } from '../core/maybe-promise.ts'
 import type { Batch, Row, View } from '../engine/engine.ts'
 import type { Head } from './head.ts'
+import { openMark, sealMeta } from './meta-row.ts'
 import { encodeRecord, type Payload, parseRecord } from './record.ts'
 
 /** A snapshot as the history knows it: a number for people, the epoch it seals, and what the layer above keeps with it. */
@@ -72,11 +73,23 @@ function freeKey(epoch: number): Uint8Array {
 
 /** Notes that the versions only `epoch` could see are to be freed. The note goes when that is done. */
 export function markForFreeing(batch: Batch, epoch: number): void {
-  batch.put('meta', freeKey(epoch), Buffer.of(1))
+  const key = freeKey(epoch)
+  batch.put('meta', key, sealMeta(key, Buffer.of(1)))
 }
 
 export function unmarkForFreeing(batch: Batch, epoch: number): void {
   batch.delete('meta', freeKey(epoch))
+}
+
+/** Whether it is whole. One that is not frees nothing: room is all that it costs. */
+function isMark(key: Uint8Array, value: Uint8Array): boolean {
+  try {
+    openMark(key, value)
+    return true
+  } catch (error) {
+    if (error instanceof DataIntegrityError) return false
+    throw error
+  }
 }
 
 /** The epochs marked for freeing, oldest first. */
@@ -85,7 +98,9 @@ export async function epochsToFree(view: View): Promise<number[]> {
   let gt = FREE_PREFIX as Uint8Array
   for (;;) {
     const page = await view.scan('meta', { gt, lt: Buffer.from('free0') })
-    for (const { key } of page.rows) epochs.push(counterAt(key.subarray(FREE_PREFIX.byteLength)))
+    for (const { key, value } of page.rows) {
+      if (isMark(key, value)) epochs.push(counterAt(key.subarray(FREE_PREFIX.byteLength)))
+    }
     const last = page.rows.at(-1)
     if (!page.more || last === undefined) return epochs
     gt = last.key

@@ -3,6 +3,7 @@ import { EMPTY_BYTES, fromByteString, toByteString } from '../core/bytes.ts'
 import { DataIntegrityError } from '../core/errors.ts'
 import { counterAt, counterKey } from '../core/key.ts'
 import type { Batch, View } from '../engine/engine.ts'
+import { openCounter, sealCounter } from './meta-row.ts'
 import { encodeRecord, type Payload, parseRecord, TOMBSTONE_PAYLOAD } from './record.ts'
 
 /**
@@ -33,9 +34,14 @@ function registryKey(stage: StageId): Uint8Array {
   return Buffer.concat([REGISTRY_PREFIX, counterKey(stage)])
 }
 
+function putRegistry(batch: Batch, stage: StageId, touched: number): void {
+  const key = registryKey(stage)
+  batch.put('meta', key, sealCounter(key, touched))
+}
+
 /** Notes that the stage is in use at `now` (milliseconds). Every commit that adds to it does so. */
 export function touchStage(batch: Batch, stage: StageId, now: number): void {
-  batch.put('meta', registryKey(stage), counterKey(now))
+  putRegistry(batch, stage, now)
 }
 
 /** What a commit throws that finds its stage gone. */
@@ -47,13 +53,14 @@ export const STAGE_LOST: unique symbol = Symbol('stage lost')
  * @throws {STAGE_LOST}
  */
 export async function assertStaged(view: View, stage: StageId): Promise<void> {
-  const touched = await view.get('meta', registryKey(stage))
-  if (touched === undefined || counterAt(touched) === 0) throw STAGE_LOST
+  const key = registryKey(stage)
+  const touched = await view.get('meta', key)
+  if (touched === undefined || openCounter(key, touched) === 0) throw STAGE_LOST
 }
 
 /** Gives the stage to maintenance to remove. */
 export function abandonStage(batch: Batch, stage: StageId): void {
-  batch.put('meta', registryKey(stage), counterKey(0))
+  putRegistry(batch, stage, 0)
 }
 
 /** Ends the note of a stage whose rows are gone. */
@@ -68,7 +75,7 @@ export async function abandonedStages(view: View, now: number): Promise<StageId[
   for (;;) {
     const page = await view.scan('meta', { gt, lt: REGISTRY_END })
     for (const { key, value } of page.rows) {
-      if (counterAt(value) < now - ABANDONED_AFTER)
+      if (openCounter(key, value) < now - ABANDONED_AFTER)
         stages.push(counterAt(key.subarray(REGISTRY_PREFIX.byteLength)))
     }
     const last = page.rows.at(-1)

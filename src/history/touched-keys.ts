@@ -5,7 +5,7 @@ import type { Row, SalvageView, View } from '../engine/engine.ts'
 import { lastEpochOf, readChangeRow } from './change-list.ts'
 import { REMOVED, readLogRow } from './commit-log.ts'
 import type { Head } from './head.ts'
-import type { LostSpans } from './lost-ranges.ts'
+import type { LostSpans } from './lost-spans.ts'
 
 /** What the change lists and the log of a damaged store say of the keys that something may be lost of. */
 export interface TouchedKeys {

@@ -6,8 +6,9 @@ import { abortSignal, callback, checkOptions } from '../core/options.ts'
 import type { Damage, Engine, Page, Row, Table, View } from '../engine/engine.ts'
 import { withView } from '../engine/with-view.ts'
 import { checkChangeRow, lastEpochOf } from './change-list.ts'
+import { checkMetaRow } from './check-meta.ts'
 import { readLogRow } from './commit-log.ts'
-import { snapshotsSeeing } from './damage.ts'
+import { snapshotsSeeing, unlessDamaged } from './damage.ts'
 import { FORMAT_KEY, readFormat } from './format.ts'
 import { decodeHead, HEAD_KEY, type Head } from './head.ts'
 import { decodePayload, parseRecord, TOMBSTONE } from './record.ts'
@@ -117,7 +118,6 @@ class Walk {
   }
 
   async run(): Promise<void> {
-    let head: Head | undefined
     try {
       const format = await this.#view.get('meta', FORMAT_KEY)
       if (format === undefined) throw new DataIntegrityError('The record of the format is missing.')
@@ -127,12 +127,9 @@ class Walk {
       if (!(error instanceof DataIntegrityError)) throw error
       this.#report('meta', error)
     }
-    try {
-      head = decodeHead(await this.#view.get('meta', HEAD_KEY))
-      this.checked++
-    } catch (error) {
-      this.#report('meta', error)
-    }
+    const stored = await this.#view.get('meta', HEAD_KEY)
+    const head = await unlessDamaged(() => decodeHead(stored))
+    await this.#each('meta', checkMetaRow)
     await this.#live(head)
     await this.#history(head)
     await this.#log(head)

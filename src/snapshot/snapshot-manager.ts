@@ -9,6 +9,7 @@ import { summarizeChanges } from '../history/change-list.ts'
 import { lastLoggedEpoch } from '../history/commit-log.ts'
 import type { Head } from '../history/head.ts'
 import { History, type HistoryOptions, type Moment, type SnapshotSelection } from '../history/history.ts'
+import { openJsonRow, sealMeta } from '../history/meta-row.ts'
 import { readVersions } from '../history/reader.ts'
 import {
   decodePayload,
@@ -484,7 +485,7 @@ export class SnapshotManager<S = Record<string, unknown>> {
     if (JSON.stringify(current ?? {}) === JSON.stringify(checked)) return
     const { codec, bytes } = toPayload(encodeValue(checked), false)
     await this.#history.exclusive((_view, batch) => {
-      batch.put('meta', POLICY_KEY, Buffer.concat([Buffer.of(codec), bytes]))
+      batch.put('meta', POLICY_KEY, sealMeta(POLICY_KEY, Buffer.concat([Buffer.of(codec), bytes])))
       return { value: undefined }
     })
   }
@@ -499,7 +500,8 @@ const NO_COST = { changes: 0, bytes: 0 }
 async function readPolicy(view: View): Promise<RetentionPolicy | undefined> {
   const stored = await view.get('meta', POLICY_KEY)
   if (stored === undefined) return undefined
-  return decodePayload({ codec: stored[0] as number, bytes: stored.subarray(1) }) as RetentionPolicy
+  const policy = openJsonRow(POLICY_KEY, stored)
+  return decodePayload({ codec: policy[0] as number, bytes: policy.subarray(1) }) as RetentionPolicy
 }
 
 /** Which snapshots the stored policy does not keep, once `sealed` is taken. */

@@ -239,7 +239,7 @@ export function fuzzTargets({ folder, state }: FuzzPlace): readonly FuzzTarget[]
   const snapshotBytes = changedBytes(corpusOf('snapshot'))
 
   return [
-    target('JSON documents', 150, documentBytes, async bytes => {
+    target('JSON documents', 154, documentBytes, async bytes => {
       const entries = await refusable(() => collect(readJsonDocument(byteStream(bytes), 'f')))
       const document = parsed(bytes) as { data?: unknown } | undefined
       // What JSON.parse refuses is refused; of what it takes, the members of "data" come.

@@ -179,3 +179,20 @@ export const NOT_UTF8: Readonly<Record<string, readonly number[]>> = {
   'the byte FF': [0xff],
   'the byte FE': [0xfe],
 }
+
+/** What the standard leaves to the reader: what varve does with it, as an import of a value. */
+export const UNDEFINED: Readonly<Record<string, { readonly text: string; readonly taken: boolean }>> = {
+  'a number too large for a double': { text: '1e400', taken: false },
+  'a negative number too large for a double': { text: '-1e400', taken: false },
+  'a number too small for a double': { text: '1e-400', taken: true },
+  'an integer that a double rounds': { text: '9007199254740993', taken: false },
+  'a negative integer that a double rounds': { text: '-9007199254740993', taken: false },
+  'a huge exponent': { text: '0.4e00669999999999999999999999999999999999999999999999999999', taken: false },
+  'a lone high surrogate in an escape': { text: '"\\uDADA"', taken: true },
+  'a lone low surrogate in an escape': { text: '"\\uDFAA"', taken: true },
+  'a high surrogate before another character': { text: '"\\uD888\\u1234"', taken: true },
+  'two high surrogates': { text: '"\\uD800\\uD800\\n"', taken: true },
+  'surrogates the wrong way round': { text: '"\\uDd1e\\uD834"', taken: true },
+  '500 nested arrays': { text: '['.repeat(500) + ']'.repeat(500), taken: true },
+  '100,000 nested arrays': { text: '['.repeat(100_000) + ']'.repeat(100_000), taken: false },
+}
