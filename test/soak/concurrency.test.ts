@@ -13,7 +13,7 @@ const CLIENT = new URL('./client.ts', import.meta.url)
 
 afterAll(removeBundles)
 
-describe('processes and threads that work on one store at the same time', () => {
+describe('processes and threads that work on one store at the same time', { timeout: 180_000 }, () => {
   it('see calls that are made one after the other, and transactions that are', async () => {
     const folder = await temporaryFolder()
     const files = await writeImportFiles(join(folder, 'files'))

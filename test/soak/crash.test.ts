@@ -13,7 +13,7 @@ const AT_ONCE = 3
 afterAll(removeBundles)
 
 it(`survives ${KILLS} kills with all that was acknowledged, and nothing by halves`, {
-  timeout: 300_000,
+  timeout: 600_000,
 }, async () => {
   const folder = await temporaryFolder()
   const program = await bundleProgram(new URL('./writer.ts', import.meta.url))

@@ -66,7 +66,9 @@ describe.skipIf(reason !== undefined)(
       expect(await countFlushed(false)).toEqual({ answers: 60, flushed: 0 })
     })
 
-    it('loses nothing acknowledged when power fails at a flush, or after an acknowledgement', async () => {
+    it('loses nothing acknowledged when power fails at a flush, or after an acknowledgement', {
+      timeout: 180_000,
+    }, async () => {
       const folder = await temporaryFolder()
       const program = await bundleProgram(new URL('./writer.ts', import.meta.url))
       const files = await writeImportFiles(join(folder, 'files'))
