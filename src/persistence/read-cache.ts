@@ -282,9 +282,11 @@ export class ReadCache implements CachedReads {
   #put(key: string, payload: Payload | undefined): void {
     const entry = { lineage: this.#lineage, sequence: this.#known.end, mark: this.#mark ?? 0, payload }
     const seal = this.#seal
-    const name = seal?.name(key) ?? key
-    const value = encodeCachedRecord(entry)
-    void this.#guard(() => this.#cache.set(name, seal?.seal(name, value) ?? value))
+    void this.#guard(() => {
+      const name = seal?.name(key) ?? key
+      const value = encodeCachedRecord(entry)
+      return this.#cache.set(name, seal?.seal(name, value) ?? value)
+    })
   }
 
   // ---- looks

@@ -360,6 +360,6 @@ describe.each(Object.keys(CACHES))('a store behind the cache %s', kind => {
           await rm(folder, { recursive: true, force: true })
         },
       ),
-      { numRuns: Number(process.env['VARVE_TEST_RUNS'] ?? 40), endOnFailure: true },
+      { numRuns: Number(process.env['VARVE_TEST_RUNS'] ?? 25), endOnFailure: true },
     ))
 })

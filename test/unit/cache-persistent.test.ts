@@ -1,10 +1,14 @@
-import { execFileSync } from 'node:child_process'
+import { execFileSync, fork } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdir, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { PersistentCache, type PersistentCacheOptions } from '../../src/cache/persistent-cache.ts'
 import { TieredCache } from '../../src/cache/tiered-cache.ts'
 import { temporaryFolder, toArray } from '../support/stores.ts'
+
+const WRITER = fileURLToPath(new URL('../fixtures/cache-writer.mjs', import.meta.url))
 
 /** Opens a cache, which is closed when the test ends. */
 function open<V = unknown>(options: PersistentCacheOptions): PersistentCache<V> {
@@ -81,6 +85,32 @@ describe('a cache on disk', () => {
     expect(await cache.get('a')).toBe(1)
     expect(await filesIn(path)).toContain(file)
     expect(await filesIn(path)).not.toContain(unfinished)
+  })
+
+  it('never brings back what was replaced, killed at any moment', async () => {
+    const path = await temporaryFolder()
+    const certain = new Map<string, number>()
+    for (let round = 0; round < 4; round++) {
+      const next = Math.max(0, ...certain.values()) + 10_000
+      const writer = fork(WRITER, [path, `${next}`], { execArgv: [] })
+      let reports = 0
+      writer.on('message', (report: [string, number][]) => {
+        for (const [key, number] of report) certain.set(key, number)
+        if (++reports === 3 * round + 1) writer.kill('SIGKILL')
+      })
+      await once(writer, 'exit')
+      const cache = open<{ number: number; padding: string }>({ path, maxBytes: 400_000 })
+      let found = 0
+      for (const [key, number] of certain) {
+        const value = await cache.get(key)
+        if (value === undefined) continue
+        found++
+        expect(value.number).toBeGreaterThanOrEqual(number)
+        expect(value.padding).toHaveLength(value.number % 3_000)
+      }
+      expect(found).toBeGreaterThan(0)
+      await cache.close()
+    }
   })
 
   it('lets folders, pipes and other files alone', async () => {
