@@ -59,6 +59,7 @@ const LINES = [
   'prune --keep-last 5 --dry-run',
   'prune --keep-last 5',
   'verify',
+  'verify --repair --into repaired',
   'compact',
   'stats',
   'replay history.jsonl',
