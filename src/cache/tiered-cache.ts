@@ -60,6 +60,8 @@ export class TieredCache<V = unknown> implements Cache<V> {
   readonly #ttl: number | undefined
   readonly #counters = new CacheCounters()
   readonly #lookups = new Map<string, Lookup<V>>()
+  /** The last entry that falls to disk. */
+  #falling: Promise<void> = Promise.resolve()
 
   constructor(options: TieredCacheOptions<V>) {
     const { memory, disk, load, ttl } = checkOptions<TieredCacheOptions<V>>(
@@ -76,7 +78,9 @@ export class TieredCache<V = unknown> implements Cache<V> {
     this.#disk = disk instanceof PersistentCache ? disk : new PersistentCache<V>(disk)
     this.#load = load
     this.#ttl = ttl
-    this.#memory.on('evict', ({ key, value, expiresAt }) => void this.#fall(key, value as V, expiresAt))
+    this.#memory.on('evict', ({ key, value, expiresAt }) => {
+      this.#falling = this.#fall(key, value as V, expiresAt)
+    })
   }
 
   /** Opens the tier on disk, which the first call does otherwise. @throws {CacheError} if it cannot be used. */
@@ -120,6 +124,8 @@ export class TieredCache<V = unknown> implements Cache<V> {
     // What is on disk is as old as the entry was; too large an entry for the memory is there alone.
     if (this.#memory.has(key)) await this.#disk.delete(key)
     else await this.#disk.set(key, value, ttl === undefined ? {} : { ttl })
+    // Whoever sets entries waits for the disk before it would have to let any go.
+    if (this.#disk.backlog >= MAX_BACKLOG / 2) await this.#falling
   }
 
   async has(key: string): Promise<boolean> {

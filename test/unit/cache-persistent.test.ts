@@ -269,6 +269,20 @@ describe('a cache on disk', () => {
 })
 
 describe('a cache in tiers', () => {
+  it('loses none that fall to disk, however fast they come', async () => {
+    const path = await temporaryFolder()
+    const cache = new TieredCache<number>({ memory: { maxEntries: 10 }, disk: { path } })
+    const count = 25_000
+    for (let i = 0; i < count; i++) await cache.set(`key ${i}`, i)
+    await cache.close()
+
+    const again = new TieredCache<number>({ memory: { maxEntries: 10 }, disk: { path } })
+    onTestFinished(() => again.close())
+    const gone: number[] = []
+    for (let i = 0; i < count; i++) if ((await again.get(`key ${i}`)) !== i) gone.push(i)
+    expect(gone).toEqual([])
+  })
+
   it('lets entries fall to disk, and serves them from there after a restart', async () => {
     const path = await temporaryFolder()
     const cache = new TieredCache<number>({ memory: { maxEntries: 10 }, disk: { path } })
