@@ -1,8 +1,8 @@
 import { InvalidArgumentError } from '../core/errors.ts'
 import type { Engine, Table } from './engine.ts'
 import { createLifecycle } from './lifecycle.ts'
-import { pinGeneration } from './lmdb/binding.ts'
 import { KNOWS_PAGES } from './lmdb/page.ts'
+import { pinGeneration } from './lmdb/pin.ts'
 import { openSalvage } from './lmdb/salvage.ts'
 import { leaseStore, type StoreLease } from './lmdb/store.ts'
 

@@ -206,22 +206,31 @@ export function startsFromNewest({ env }: Root): boolean {
   return env.getWriteTxnId() === env.info().lastTxnId + 1
 }
 
+/** Under this key of the table `engine` stands the number of the newest commit, in digits. */
+const COMMIT_KEY: Uint8Array = Buffer.from('commit')
+
+/** Whether the newest commit is noted in the file at all. */
+export function isNoted({ engine }: TableHandles): boolean {
+  return engine.get(COMMIT_KEY) !== undefined
+}
+
+/** Inside a write transaction that writes anything: notes its number, for {@link showsNewest}. */
+export function noteCommit({ env }: Root, { engine }: TableHandles): void {
+  engine.put(COMMIT_KEY, Buffer.from(String(env.getWriteTxnId())))
+}
+
+/** Whether a read transaction shows what is the newest commit now, or was so when it began: see openings.ts. */
+export function showsNewest(
+  { env }: Root,
+  { engine }: TableHandles,
+  options: { readonly transaction: Transaction },
+): boolean {
+  const noted = lookUp(engine, COMMIT_KEY, options)
+  return noted === undefined || Number(Buffer.from(noted).toString('latin1')) >= env.info().lastTxnId
+}
+
 /** Begins a read transaction of its own on a handle: not lmdb-js's, which is shared and ends by a timer. */
 export function beginReadTransaction(lmdb: Lmdb, root: Root): ReadTransaction {
   const native = new lmdb.nativeAddon.Txn(root.env, READ_ONLY)
   return { native, options: { transaction: native } }
-}
-
-/**
- * Keeps the pages of the newest commit from being written over, until the function that is returned is called. Nothing but
- * the first two pages and the lock file is read: the rest may be damaged.
- */
-export async function pinGeneration(folder: string): Promise<() => void> {
-  const lmdb = await loadLmdb()
-  const root = openRoot(lmdb, folder, { readOnly: true })
-  const { native } = beginReadTransaction(lmdb, root)
-  return () => {
-    native.abort()
-    root.close().catch(() => undefined)
-  }
 }

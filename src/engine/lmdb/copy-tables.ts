@@ -52,7 +52,8 @@ export async function copyTables(
   signal?.throwIfAborted()
 }
 
-function append({ tables }: Writer, batch: readonly TableRows[]): void {
+function append({ tables, noteCommit }: Writer, batch: readonly TableRows[]): void {
+  noteCommit()
   for (const { table, rows } of batch) {
     const handle = tables[table]
     for (const { key, value } of rows) {

@@ -12,12 +12,16 @@ import {
   openTables,
   type ReadTransaction,
   type Root,
+  showsNewest,
   type TableHandle,
   type TableHandles,
 } from './binding.ts'
+import { blockFor } from './block-for.ts'
 import { lengthOfFiles } from './data-file.ts'
 import { toEngineError } from './errors.ts'
-import { DATA_FILE, generationFolder, readCurrentGeneration } from './generation.ts'
+import { DATA_FILE, generationFolder, LOCK_FILE, readCurrentGeneration } from './generation.ts'
+import { announceOpening } from './openings.ts'
+import { NOTICE_MS } from './trust.ts'
 import { openWriter, type Writer } from './writer.ts'
 
 /**
@@ -38,6 +42,8 @@ export interface Environment {
   /** A read transaction that shows the newest commit, to be given back with `endRead`. */
   beginRead(): ReadTransaction
   endRead(transaction: ReadTransaction): void
+  /** Says whether anybody is opening the store's files: then reads make sure that they show the newest commit. */
+  beCareful(isBeingOpened: boolean): void
   /** Whether a read transaction has begun and not ended. */
   isRead(): boolean
   /** Whether the data file is where it was opened: neither removed, nor moved, nor replaced. */
@@ -60,6 +66,14 @@ export interface StoreFolder {
   readonly path: string
   readonly writable: boolean
 }
+
+/**
+ * How long, in milliseconds, a read waits for the number of the newest commit to be set right. Whoever has set it back
+ * does so at once, unless somebody holds the write lock: then it is the end of that commit which sets it right. That may
+ * be one of this thread, which cannot go on meanwhile.
+ */
+const PATIENCE_MS = 20
+const PAUSE_MS = 0.2
 
 /** So many read transactions are kept for the next views. */
 const MAX_IDLE_TRANSACTIONS = 8
@@ -113,8 +127,9 @@ function openEnvironment(store: StoreFolder, generation: number): Environment {
   const { lmdb, path, writable } = store
   const folder = generationFolder(path, generation)
   const opened: { close(): Promise<void> }[] = []
+  assertPresent(path, generation)
+  const isOpen = announceOpening(path, join(folder, LOCK_FILE), NOTICE_MS)
   try {
-    assertPresent(path, generation)
     let writer: Writer | undefined
     if (writable) {
       writer = openWriter(lmdb, folder, path)
@@ -126,6 +141,8 @@ function openEnvironment(store: StoreFolder, generation: number): Environment {
   } catch (cause) {
     for (const handle of opened) handle.close().catch(ignore)
     throw cause
+  } finally {
+    isOpen()
   }
 }
 
@@ -141,6 +158,8 @@ function createEnvironment(
   const tables = openTables(root)
   const idle: ReadTransaction[] = []
   let reading = 0
+  /** Whether the number of the newest commit may be set back. */
+  let careful = true
   const onUnused: (() => void)[] = []
   let writerClosing: Promise<void> | undefined
   let closing: Promise<void> | undefined
@@ -154,8 +173,19 @@ function createEnvironment(
   const lookupAddress = lookup.native.address
   resetTxn(lookupAddress)
 
+  /** Begins a transaction anew until it shows the newest commit. */
+  function makeSure({ native, options }: ReadTransaction): void {
+    for (const begun = performance.now(); !showsNewest(root, tables, options); ) {
+      if (performance.now() > begun + PATIENCE_MS) return
+      resetTxn(native.address)
+      blockFor(PAUSE_MS)
+      native.renew()
+    }
+  }
+
   function newest(handle: TableHandle, key: Uint8Array): Uint8Array | undefined {
     try {
+      if (careful) makeSure(lookup)
       return lookUp(handle, key, lookupOptions)
     } catch (error) {
       throw toEngineError(error, 'read', path)
@@ -171,9 +201,10 @@ function createEnvironment(
 
   function newRead(): ReadTransaction {
     try {
-      const transaction = idle.pop()
-      if (transaction === undefined) return beginReadTransaction(lmdb, root)
-      transaction.native.renew()
+      const kept = idle.pop()
+      kept?.native.renew()
+      const transaction = kept ?? beginReadTransaction(lmdb, root)
+      if (careful) makeSure(transaction)
       return transaction
     } catch (error) {
       throw toEngineError(error, 'read', path)
@@ -185,6 +216,10 @@ function createEnvironment(
     writer,
     tables,
     get: (table, key) => newest(tables[table], key),
+
+    beCareful(isBeingOpened) {
+      careful = isBeingOpened
+    },
 
     movedTo() {
       const value = newest(tables.engine, MOVED_KEY)

@@ -33,7 +33,7 @@ import { openPageFile, type PageFile, readPage } from './page-file.ts'
 import { NO_PARENT, type Walked, walkPages } from './page-walk.ts'
 
 /** Keeps others from writing over the pages of the newest commit of a generation; returns what ends that. */
-export type Pin = (folder: string) => Promise<() => void>
+export type Pin = (store: string, folder: string) => Promise<() => void>
 
 /**
  * Reads what is whole of a store, without LMDB. Nothing is written.
@@ -107,7 +107,7 @@ async function openGeneration(
     releases.push(file.close)
     let start = readStableStart(file)
     if (start.problems.length === 0) {
-      releases.unshift(await pin(place).catch(() => () => undefined))
+      releases.unshift(await pin(folder, place).catch(() => () => undefined))
       // Of the commits since, the pages are kept as well.
       start = readStableStart(file)
     }

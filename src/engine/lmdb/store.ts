@@ -8,7 +8,7 @@ import type { Batch, EngineCompactOptions, EngineStats, Table, View } from '../e
 import { createLifecycle, type Lifecycle } from '../lifecycle.ts'
 import { createSerialQueue } from '../serial-queue.ts'
 import { createWriteBatch, type WriteOperation } from '../write-batch.ts'
-import { loadLmdb, MOVED_KEY, type TableHandles } from './binding.ts'
+import { loadLmdb, MOVED_KEY } from './binding.ts'
 import { prepareFolder } from './data-file.ts'
 import { type Environment, openCurrentEnvironment, type StoreFolder } from './environment.ts'
 import { toEngineError } from './errors.ts'
@@ -22,6 +22,8 @@ import {
   writeCurrentGeneration,
 } from './generation.ts'
 import { createNextGeneration } from './next-generation.ts'
+import { isBeingOpened } from './openings.ts'
+import { NOTICE_MS, TRUST_MS } from './trust.ts'
 import { LmdbView } from './view.ts'
 import type { Writer } from './writer.ts'
 
@@ -79,15 +81,6 @@ function share(folder: StoreFolder): Lifecycle<LmdbStore> {
   return shared
 }
 
-/**
- * For so long, in milliseconds, a reader may take it that the store has not moved since it has looked. Whoever makes
- * the first commit to a new generation first waits for more than that, since it has seen that the store has moved: so
- * no reader answers from the generation before once anybody has committed to the new one.
- */
-const TRUST_MS = 5
-/** Timers may be early by a millisecond. */
-const MOVE_MS = 2 * TRUST_MS
-
 /** So much of a file may stay in the map. */
 const MAX_RESIDENT_BYTES = 64 * 1024 * 1024
 
@@ -115,7 +108,10 @@ async function openStore(folder: StoreFolder): Promise<LmdbStore> {
     const now = performance.now()
     if (now >= trustedUntil) {
       if (environment.isClosed()) replace(openCurrentEnvironment(folder, environment.generation))
+      const isOpened = isBeingOpened(path)
+      environment.beCareful(isOpened)
       followIfMoved()
+      environment.beCareful(isOpened)
       if (!environment.isInPlace()) {
         // Old files are removed once the store has moved, which may have happened just now.
         followIfMoved()
@@ -176,7 +172,7 @@ async function openStore(folder: StoreFolder): Promise<LmdbStore> {
   /** Runs `build` inside a write transaction of the current generation, and then `apply`, which writes. */
   async function transact<T>(
     build: (writer: Writer, generation: number) => MaybePromise<T>,
-    apply: (tables: TableHandles) => MaybePromise<void>,
+    apply: (writer: Writer) => MaybePromise<void>,
     flush: boolean,
   ): Promise<T> {
     for (;;) {
@@ -189,7 +185,7 @@ async function openStore(folder: StoreFolder): Promise<LmdbStore> {
           if (named === generation) return build(writer, generation)
           return name(generation).then(() => build(writer, generation))
         },
-        () => apply(tables),
+        () => apply(writer),
         flush,
       )
       if (outcome !== MOVED) return outcome
@@ -201,7 +197,7 @@ async function openStore(folder: StoreFolder): Promise<LmdbStore> {
   async function name(generation: number): Promise<void> {
     try {
       if (readCurrentGeneration(path) !== generation) {
-        await delay(MOVE_MS)
+        await delay(NOTICE_MS)
         await writeCurrentGeneration(path, generation)
       }
       named = generation
@@ -237,8 +233,10 @@ async function openStore(folder: StoreFolder): Promise<LmdbStore> {
         await createNextGeneration(folder, generation + 1, view, options)
         next = generation + 1
       },
-      ({ engine }) => {
-        if (next !== undefined) engine.put(MOVED_KEY, Buffer.from(String(next)))
+      ({ tables, noteCommit }) => {
+        if (next === undefined) return
+        tables.engine.put(MOVED_KEY, Buffer.from(String(next)))
+        noteCommit()
       },
       false,
     )
@@ -294,7 +292,7 @@ async function openStore(folder: StoreFolder): Promise<LmdbStore> {
               view = new LmdbView({ path, tables, assertOpen: nothing, release: nothing })
               return build(view, batch)
             },
-            tables => apply(tables, operations),
+            writer => apply(writer, operations),
             flush,
           )
         } finally {
@@ -329,7 +327,9 @@ async function removeBefore(path: string): Promise<void> {
 /** So many operations are applied at a time; between, the event loop turns. */
 const APPLIED_AT_A_TIME = 4096
 
-function apply(tables: TableHandles, operations: readonly WriteOperation[]): MaybePromise<void> {
+function apply({ tables, noteCommit }: Writer, operations: readonly WriteOperation[]): MaybePromise<void> {
+  if (operations.length === 0) return
+  noteCommit()
   return inSlices(operations.length, APPLIED_AT_A_TIME, (start, end) => {
     for (let i = start; i < end; i++) {
       const { table, key, value } = operations[i] as WriteOperation

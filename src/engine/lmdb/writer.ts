@@ -1,12 +1,24 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { EngineError } from '../../core/errors.ts'
 import { isPromiseLike, type MaybePromise, whenReady } from '../../core/maybe-promise.ts'
-import { type Lmdb, openRoot, openTables, type Root, startsFromNewest, type TableHandles } from './binding.ts'
+import {
+  isNoted,
+  type Lmdb,
+  noteCommit,
+  openRoot,
+  openTables,
+  type Root,
+  startsFromNewest,
+  type TableHandles,
+} from './binding.ts'
+import { blockFor } from './block-for.ts'
 import { toEngineError } from './errors.ts'
 
 /** The writing side of an environment. */
 export interface Writer {
   readonly tables: TableHandles
+  /** To be called inside a transaction that writes anything: {@link noteCommit}. */
+  noteCommit(): void
   /**
    * Runs `build` inside a write transaction, and then `apply`, which makes all its writes. Other writers, in every
    * process, wait meanwhile. One transaction at a time: the caller sees to that.
@@ -36,7 +48,12 @@ const OUTDATED = Symbol('outdated')
  */
 function createWriter(root: Root, path: string): Writer | undefined {
   // One transaction for all tables; outside of one, each would take its own.
-  const tables = root.transactionSync(() => (startsFromNewest(root) ? openTables(root) : undefined))
+  const tables = root.transactionSync(() => {
+    if (!startsFromNewest(root)) return undefined
+    const opened = openTables(root)
+    if (!isNoted(opened)) noteCommit(root, opened)
+    return opened
+  })
   if (tables === undefined) return undefined
 
   async function attempt<T>(
@@ -73,6 +90,7 @@ function createWriter(root: Root, path: string): Writer | undefined {
 
   return {
     tables,
+    noteCommit: () => noteCommit(root, tables),
 
     async transact(build, apply, flush) {
       let value = await attempt(build, apply)
@@ -127,11 +145,6 @@ export function openWriter(lmdb: Lmdb, folder: string, path: string): Writer {
     } finally {
       if (writer === undefined) root.close().catch(ignore)
     }
-    sleep(1)
+    blockFor(1)
   }
-}
-
-/** Blocks the thread for some milliseconds. */
-function sleep(milliseconds: number): void {
-  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds)
 }

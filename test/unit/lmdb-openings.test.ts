@@ -1,0 +1,41 @@
+import { utimesSync, writeFileSync } from 'node:fs'
+import { readdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { expect, it, onTestFinished } from 'vitest'
+import { createPersistence } from '../../src/index.ts'
+import { startProcess, startTask, startWorker } from '../support/peers.ts'
+import { temporaryFolder } from '../support/stores.ts'
+
+it('a commit that was acknowledged is seen by all, whoever opens the store meanwhile', async () => {
+  const basePath = await temporaryFolder()
+  const state = await createPersistence({ basePath })
+  onTestFinished(() => state.close())
+  await state.set('key', 0)
+  const peers = [await startProcess(basePath), await startWorker(basePath)]
+  startTask('reopenForever', basePath)
+  startTask('reopenForever', basePath)
+  for (let i = 1; i <= 4000; i++) {
+    const [writer, reader] = i % 2 === 0 ? peers : peers.toReversed()
+    await writer?.call('set', 'key', i)
+    expect(await state.get('key')).toBe(i)
+    expect(await state.getMany(['key'])).toEqual([i])
+    expect(await reader?.call('get', 'key')).toBe(i)
+  }
+})
+
+it('what somebody leaves who dies at opening is removed', async () => {
+  const basePath = await temporaryFolder()
+  const state = await createPersistence({ basePath })
+  onTestFinished(() => state.close())
+  await state.set('key', 1)
+  const left = ['OPENING-999999999-0-1', `OPENING-${process.pid}-0-7`]
+  const longAgo = Date.now() / 1000 - 61
+  for (const name of left) {
+    writeFileSync(join(basePath, name), '')
+    utimesSync(join(basePath, name), longAgo, longAgo)
+  }
+  while ((await readdir(basePath)).some(name => left.includes(name))) {
+    expect(await state.get('key')).toBe(1)
+    await new Promise(resolve => setImmediate(resolve))
+  }
+})
