@@ -50,6 +50,13 @@ async function upgrade(engine: Engine): Promise<void> {
   }
 }
 
+/** Reads the format of a store that is there already. @throws as {@link readFormat}, and DataIntegrityError if it is missing. */
+export async function requireFormat(store: Pick<View, 'get'>): Promise<void> {
+  const stored = await store.get('meta', FORMAT_KEY)
+  if (stored === undefined) throw new DataIntegrityError('The record of the format is missing.')
+  await readFormat(stored, store)
+}
+
 /** The version of a format. @throws as {@link checkFormat}, unless it is the format of this varve. */
 export async function readFormat(stored: Uint8Array, store: Pick<View, 'get'>): Promise<number> {
   // Only what cannot be read is a reason to ask whether it is encrypted.

@@ -7,7 +7,7 @@ import type { Engine, Row, SalvageView, Table } from '../engine/engine.ts'
 import { appendRun, type ChangedKeys, FIRST_LISTED_KEY } from './change-list.ts'
 import { checkMetaRow } from './check-meta.ts'
 import { appendLogEntry } from './commit-log.ts'
-import { FORMAT_KEY, FORMAT_ROW, readFormat } from './format.ts'
+import { FORMAT_KEY, FORMAT_ROW, requireFormat } from './format.ts'
 import { decodeHead, encodeHead, HEAD_KEY, type Head } from './head.ts'
 import { DEFAULT_LIMITS } from './limits.ts'
 import { LostSpans } from './lost-spans.ts'
@@ -231,9 +231,7 @@ class Repair {
 
   async #lookAtMeta(): Promise<void> {
     try {
-      const format = await this.#view.get('meta', FORMAT_KEY)
-      if (format === undefined) throw new DataIntegrityError('The record of the format is missing.')
-      await readFormat(format, this.#view)
+      await requireFormat(this.#view)
     } catch (error) {
       // A newer varve wrote it, it is a copy that was broken off, or it is encrypted and no key was given.
       if (!(error instanceof DataIntegrityError)) throw error

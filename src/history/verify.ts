@@ -9,7 +9,7 @@ import { checkChangeRow, lastEpochOf } from './change-list.ts'
 import { checkMetaRow } from './check-meta.ts'
 import { readLogRow } from './commit-log.ts'
 import { snapshotsSeeing, unlessDamaged } from './damage.ts'
-import { FORMAT_KEY, readFormat } from './format.ts'
+import { requireFormat } from './format.ts'
 import { decodeHead, HEAD_KEY, type Head } from './head.ts'
 import { decodePayload, parseRecord, TOMBSTONE } from './record.ts'
 import { listSnapshotRows } from './snapshot-table.ts'
@@ -119,9 +119,7 @@ class Walk {
 
   async run(): Promise<void> {
     try {
-      const format = await this.#view.get('meta', FORMAT_KEY)
-      if (format === undefined) throw new DataIntegrityError('The record of the format is missing.')
-      await readFormat(format, this.#view)
+      await requireFormat(this.#view)
     } catch (error) {
       // What a newer varve wrote would look damaged all over.
       if (!(error instanceof DataIntegrityError)) throw error

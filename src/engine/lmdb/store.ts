@@ -111,6 +111,7 @@ async function openStore(folder: StoreFolder): Promise<LmdbStore> {
       const isOpened = isBeingOpened(path)
       environment.beCareful(isOpened)
       followIfMoved()
+      // It may be another one by now, which begins as careful as can be.
       environment.beCareful(isOpened)
       if (!environment.isInPlace()) {
         // Old files are removed once the store has moved, which may have happened just now.
