@@ -424,7 +424,10 @@ export class History {
       }
       const dropped = await prune?.(view, snapshot)
       if (dropped === undefined || dropped.versions.size === 0) return { value: snapshot, head: sealed }
-      return { value: snapshot, head: dropSnapshots(batch, sealed, dropped.all, dropped.versions) }
+      return {
+        value: snapshot,
+        head: await dropSnapshots(view, batch, sealed, dropped.all, dropped.versions),
+      }
     })
   }
 
@@ -458,7 +461,7 @@ export class History {
       if (versions.size === 0) return { value: [] }
       return {
         value: all.filter(snapshot => versions.has(snapshot.version)),
-        head: dropSnapshots(batch, head, all, versions),
+        head: await dropSnapshots(view, batch, head, all, versions),
       }
     })
     this.#maintenance.kick()
