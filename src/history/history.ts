@@ -87,7 +87,9 @@ export interface SnapshotSelection {
 const DEFAULT_CHAIN_LENGTH = 256
 
 /** An iteration moves on to a fresh view also when it has shown so many bytes, as long as that changes nothing in what it shows. */
-const MAX_VIEW_BYTES = 8 * 1024 * 1024
+const MAX_VIEW_BYTES = 4 * 1024 * 1024
+/** What reading brings into memory, by what was read: the system maps the neighbours of a page along with it. */
+const MAPPED_PER_READ = 2
 
 /** Thrown to the caller of a renewable iteration: see {@link History.records}. */
 export class ViewLostError extends Error {}
@@ -376,7 +378,7 @@ export class History {
       } finally {
         view.close()
       }
-      await relief.worked(0, bytes)
+      await relief.worked(0, MAPPED_PER_READ * bytes)
     }
   }
 
