@@ -173,8 +173,10 @@ export interface CommitterOptions {
   readonly limits: HistoryLimits
   /** Finishes a large commit that this or another process has begun; see `bulk-commit.ts`. */
   readonly rollForward: () => Promise<void>
-  /** Called with the new head after each commit that changed it. */
-  readonly onCommit: (head: Head) => void
+  /** Called with each commit of the engine as it begins. */
+  readonly onBegin: (commit: Promise<unknown>) => void
+  /** Called with the new head after each commit that changed it, and the one that it met. */
+  readonly onCommit: (head: Head, met: Head) => void
   /** Called with the head that a commit met and left as it was: whoever made it has seen that moment. */
   readonly onUnchanged: (head: Head) => void
 }
@@ -365,11 +367,11 @@ export class Committer {
     build: (view: View, batch: Batch, head: Head, early: R) => MaybePromise<ExclusiveResult<T>>,
     { early, evenIfPending }: ExclusiveOptions<R>,
   ): Promise<T> {
-    const { engine, flush, rollForward, onCommit, onUnchanged } = this.#options
+    const { engine, flush, rollForward, onBegin, onCommit, onUnchanged } = this.#options
     for (;;) {
       let met: Head | undefined
       let committed: Head | undefined
-      const value = await engine.commit<T | typeof PENDING>(
+      const commit = engine.commit<T | typeof PENDING>(
         (view, batch) =>
           whenBoth(view.get('meta', HEAD_KEY), early?.(view) as MaybePromise<R>, (stored, read) => {
             const head = decodeHead(stored)
@@ -387,9 +389,12 @@ export class Committer {
           }),
         { flush },
       )
+      onBegin(commit)
+      const value = await commit
       if (value !== PENDING) {
-        if (committed !== undefined) onCommit(committed)
-        else if (met !== undefined) onUnchanged(met)
+        if (met === undefined) return value as T
+        if (committed === undefined) onUnchanged(met)
+        else onCommit(committed, met)
         return value as T
       }
       await rollForward()
