@@ -16,6 +16,7 @@ import {
   type Persistence,
   type PersistenceOptions,
 } from '../../src/index.ts'
+import { sealFile, unsealFile } from '../../src/transfer/sealed-file.ts'
 import { runCommand } from '../support/command.ts'
 import { exited, startTask } from '../support/peers.ts'
 import { temporaryFolder } from '../support/stores.ts'
@@ -165,6 +166,63 @@ describe.each([false, true])('rows (encryptKeys: %s)', encryptKeys => {
   })
 })
 
+describe('a row of an encrypted engine', () => {
+  // Values without a checksum of their own: nothing but the encryption can tell what has become of them.
+  const VALUE = Buffer.from('a value without a checksum')
+
+  async function filledEngine(): Promise<{
+    below: Engine
+    rows: StoredRow[]
+    isRead(row: StoredRow): Promise<boolean>
+  }> {
+    const below = memory()
+    const engine = encrypted(below, { key })
+    await engine.open()
+    onTestFinished(() => engine.close())
+    await engine.commit((_, batch) => {
+      for (const table of TABLES) for (const name of ['a', 'b']) batch.put(table, Buffer.from(name), VALUE)
+    })
+    return {
+      below,
+      rows: (await rowsOf(below)).filter(row => !isKeyRecord(row)),
+      /** Whether a row reads as anything, rather than as damaged: as no bytes, or with an error. */
+      async isRead({ table, key }) {
+        try {
+          return (await engine.get(table, key))?.byteLength !== 0
+        } catch (error) {
+          expect(error).toBeInstanceOf(DataIntegrityError)
+          return false
+        }
+      },
+    }
+  }
+
+  it('is what was written at that key of that table', async () => {
+    const { below, rows, isRead } = await filledEngine()
+    expect(rows).toHaveLength(2 * TABLES.length)
+    for (const row of rows) {
+      expect(await isRead(row)).toBe(true)
+      for (const other of rows) {
+        if (other === row) continue
+        await put(below, [{ ...row, value: other.value }])
+        expect(await isRead(row), `${other.table} to ${row.table}`).toBe(false)
+      }
+      await put(below, [row])
+    }
+  })
+
+  it('is not read with any bit changed', async () => {
+    const { below, rows, isRead } = await filledEngine()
+    const row = rows[0] as StoredRow
+    for (let bit = 0; bit < 8 * row.value.byteLength; bit++) {
+      const value = Buffer.from(row.value)
+      value[bit >>> 3] = (value[bit >>> 3] as number) ^ (1 << (bit & 7))
+      await put(below, [{ ...row, value }])
+      expect(await isRead(row), `bit ${bit}`).toBe(false)
+    }
+  })
+})
+
 /** A record of keys, with a checksum that fits. */
 function recordRow(change: (record: Record<string, unknown>) => unknown, row: StoredRow): StoredRow {
   const outer = JSON.parse(Buffer.from(row.value).toString()) as { record: string }
@@ -259,6 +317,47 @@ describe('an encrypted file', () => {
       const importing = state.importSnapshot(file, { encryptionKey: { passphrase: 'open sesame' } })
       await expect(importing).rejects.toThrow(ImportError)
       await expect(importing).rejects.toThrow(/derivation/)
+    }
+  })
+})
+
+describe('the pieces of an encrypted file', () => {
+  const PIECE = 64 * 1024 + 28
+
+  async function contentsOfFile(bytes: Uint8Array): Promise<Buffer> {
+    const parts: Uint8Array[] = []
+    const secret = { kind: 'key', bytes: key } as const
+    async function* file(): AsyncGenerator<Uint8Array> {
+      yield bytes
+    }
+    for await (const part of unsealFile(file(), 'file', secret)) parts.push(part)
+    return Buffer.concat(parts)
+  }
+
+  it('belong to their file and their place in it, whatever the file holds', async () => {
+    const content = Buffer.alloc(3 * 64 * 1024, 'the same in all pieces, and without a checksum. ')
+    const seal = async (): Promise<Buffer[]> => {
+      const parts: Uint8Array[] = []
+      async function* chunks(): AsyncGenerator<Uint8Array> {
+        yield content
+      }
+      for await (const part of sealFile(chunks(), { kind: 'key', bytes: key })) parts.push(part)
+      return parts.map(part => Buffer.from(part))
+    }
+    const [head, first, second, last] = (await seal()) as [Buffer, Buffer, Buffer, Buffer]
+    const other = await seal()
+    expect(first).toHaveLength(PIECE)
+    expect(await contentsOfFile(Buffer.concat([head, first, second, last]))).toEqual(content)
+    for (const pieces of [
+      [second, first, last],
+      [first, first, last],
+      [first, last],
+      [first, second],
+      [second, last],
+      [first, second, last, last],
+      [first, other[2] as Buffer, last],
+    ]) {
+      await expect(contentsOfFile(Buffer.concat([head, ...pieces]))).rejects.toThrow(ImportError)
     }
   })
 })
