@@ -73,7 +73,10 @@ export interface RepairSummary {
     readonly unnamedKeys?: number
     /** Snapshots that are lost whole; where their list is damaged, those that were deleted before are among them. */
     readonly snapshots: readonly string[]
-    /** Whether what was committed last may be lost, so that the current state may be older than it was. */
+    /**
+     * Whether what was committed last may be lost: the current state may be older than it was, and there may have been
+     * snapshots that are not listed here.
+     */
     readonly newestCommits: boolean
   }
   /** What was found to be damaged. */
@@ -197,6 +200,10 @@ class Repair {
   /** Keys in the spans of which anything was found. */
   readonly #seen = new Set<string>()
   readonly #lostKeys: LostKey[] = []
+  /** How many of them the current state certainly had. */
+  #lostNow = 0
+  /** Whether snapshots may be lost of which nothing tells. */
+  #mayLackSnapshots = false
   #snapshots: readonly SnapshotRow[] = []
   readonly #lostSnapshots = new Set<number>()
   /** The epochs of the snapshots. */
@@ -330,6 +337,7 @@ class Repair {
     for (const version of found.keys()) newest = Math.max(newest, version)
     for (const { isLossOfRows, table, gte, lt } of this.#view.damage) {
       if (!isLossOfRows || (table !== undefined && table !== 'snapshots')) continue
+      this.#mayLackSnapshots ||= this.#head === undefined
       const first = gte === undefined || gte.byteLength < 6 ? 1 : counterAt(gte)
       const last = lt === undefined || lt.byteLength < 6 ? newest : counterAt(lt)
       for (let version = first; version <= Math.min(last, newest); version++) {
@@ -553,6 +561,7 @@ class Repair {
     if (versions.length === 0 && !current) return
     const certain =
       distinct.some(stretch => touched.isTouched(key, stretch)) && !touched.isRemoved(toByteString(key))
+    if (current && certain && isKnownLast(key, touched, this.#bounds.length)) this.#lostNow++
     this.#lostKeys.push({ key: this.#keyCodec.decode(key), versions, current, certain })
   }
 
@@ -635,7 +644,6 @@ class Repair {
   }
 
   #summary(): RepairSummary {
-    const lostNow = this.#lostKeys.filter(({ current, certain }) => current && certain).length
     const size = this.#head?.pending === 0 ? this.#head.size : undefined
     return {
       keys: this.#keys,
@@ -643,9 +651,10 @@ class Repair {
       values: this.#values,
       lost: {
         keys: this.#lostKeys,
-        ...(size !== undefined && { unnamedKeys: Math.max(0, size - this.#keys - lostNow) }),
+        ...(size !== undefined && { unnamedKeys: Math.max(0, size - this.#keys - this.#lostNow) }),
         snapshots: [...this.#lostSnapshots].sort((a, b) => a - b).map(version => `v${version}`),
         newestCommits:
+          this.#mayLackSnapshots ||
           this.#view.damage.some(({ isOutdated }) => isOutdated === true) ||
           (this.#view.mayStraysBeOutdated && this.#strays.live.size > 0),
       },
@@ -756,6 +765,15 @@ function asSnapshot({ key, value }: Row): SnapshotRow | undefined {
   } catch {
     return undefined
   }
+}
+
+/** Whether it is known of the last stretch in which a key may have been written that it was. */
+function isKnownLast(key: Uint8Array, touched: TouchedKeys, last: number): boolean {
+  for (let stretch = last; stretch >= 0; stretch--) {
+    if (touched.isTouched(key, stretch)) return true
+    if (touched.mayBeTouched(key, stretch)) return false
+  }
+  return false
 }
 
 function peekable<T>(items: AsyncIterator<T, void>): {

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { cp, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -49,16 +49,13 @@ describe.each(STORES)('a damaged data file of $store', ({ store, options, share 
   const reader = new StoreReader()
   let folder: string
   let whole: string
-  let damaged: string
   let expected: States
   let contents: Map<string, Buffer>
 
   beforeAll(async () => {
     folder = await scratchFolder()
     whole = join(folder, 'whole')
-    damaged = join(folder, 'damaged')
     expected = await fillSample(whole, seededRandom(seed), options)
-    await cp(whole, damaged, { recursive: true })
     const files = ['generation-1/data.mdb', 'generation-1/lock.mdb', 'CURRENT']
     contents = new Map(
       await Promise.all(files.map(async file => [file, await readFile(join(whole, file))] as const)),
@@ -86,9 +83,13 @@ describe.each(STORES)('a damaged data file of $store', ({ store, options, share 
               : 'generation-1/lock.mdb'
             : 'generation-1/data.mdb'
         const damage = corrupt(contents.get(file) as Buffer, random)
+        // In a folder of its own: nobody still has the files open that lay there before.
+        const damaged = join(folder, `damaged-${i}`)
+        await mkdir(join(damaged, 'generation-1'), { recursive: true })
         for (const [name, content] of contents)
           await writeFile(join(damaged, name), name === file ? damage.bytes : content)
-        const fault = await faultOf(damage, count)
+        const fault = await faultOf(damaged, damage, count)
+        await rm(damaged, { recursive: true })
         expect(
           fault,
           `corruption ${i} of seed ${seed}: ${damage.kind} at ${damage.at} of ${file}`,
@@ -100,6 +101,7 @@ describe.each(STORES)('a damaged data file of $store', ({ store, options, share 
   )
 
   async function faultOf(
+    damaged: string,
     { kind }: Corruption,
     count: (what: string, by?: number) => void,
   ): Promise<string | undefined> {
