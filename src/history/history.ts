@@ -6,7 +6,13 @@ import type { Batch, Engine, EngineStats, View } from '../engine/engine.ts'
 import { isViewLost, LostViews, readAgainIfLost } from '../engine/view-lost.ts'
 import { withView } from '../engine/with-view.ts'
 import { type BulkGoal, type BulkSource, type BulkSummary, bulkCommit, rollForward } from './bulk-commit.ts'
-import { type Committed, Committer, type ExclusiveResult, type Mutation } from './committer.ts'
+import {
+  type Committed,
+  Committer,
+  type ExclusiveResult,
+  type Mutation,
+  type PendingCall,
+} from './committer.ts'
 import { nameDamage } from './damage.ts'
 import { checkFormat } from './format.ts'
 import { decodeHead, HEAD_KEY, type Head } from './head.ts'
@@ -403,8 +409,8 @@ export class History {
   }
 
   /** Sets a key, in a commit shared with others. Calls `settled` once it is made, or with the error that it failed with. */
-  put(key: Uint8Array, payload: Payload, settled: (error?: unknown) => void): void {
-    this.#committer.put(key, payload, settled)
+  put(key: Uint8Array, payload: Payload, call: PendingCall): void {
+    this.#committer.put(key, payload, call)
   }
 
   /** A commit of its own, for what is not a change of keys. */
