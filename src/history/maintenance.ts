@@ -280,6 +280,7 @@ export class Maintenance {
     return this.#packer.step(
       () => this.#closed,
       () => this.#giveWay(),
+      () => this.#finishing > 0,
     )
   }
 

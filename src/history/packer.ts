@@ -64,9 +64,15 @@ const FULL_EDIT_BYTES = 32 * 1024
 const MAX_GROUP_BYTES = 8 * 1024 * 1024
 /** Nor is a chain of several versions merged any more, if the newest of them is so large. */
 const LARGE_CHAIN_BYTES = 4 * 1024 * 1024
-/** A commit of the packer replaces rows of about so many bytes. */
-const COMMIT_BYTES = 128 * 1024
-const COMMIT_KEYS = 16
+/** A commit of the packer replaces rows of about so many bytes, and so many keys. */
+interface CommitBounds {
+  readonly bytes: number
+  readonly keys: number
+}
+/** In the background: callers' commits wait for one of these. */
+const SMALL_COMMITS: CommitBounds = { bytes: 128 * 1024, keys: 16 }
+/** Where somebody waits for all to be packed: each commit costs the same whatever it holds. */
+const LARGE_COMMITS: CommitBounds = { bytes: 1024 * 1024, keys: 128 }
 
 /** Progress is told after about so many rows. */
 const PROGRESS_ROWS = 100
@@ -126,9 +132,13 @@ export class Packer {
 
   /**
    * Packs the keys of the epochs sealed since the last pass, once there are some. Returns whether it did. `giveWay` is
-   * awaited after each commit.
+   * awaited after each commit; commits are larger while the work `isAwaited`.
    */
-  async step(isStopped: () => boolean, giveWay: () => Promise<void>): Promise<boolean> {
+  async step(
+    isStopped: () => boolean,
+    giveWay: () => Promise<void>,
+    isAwaited: () => boolean,
+  ): Promise<boolean> {
     if (this.#options.strategy === 'none') return false
     const due = await this.#read(async (view, head) => {
       const stored = await view.get('meta', PACKED_KEY)
@@ -139,7 +149,7 @@ export class Packer {
       return sealed - packed >= this.#limits.packEpochs ? { after: packed, through: sealed } : undefined
     })
     if (due === undefined) return false
-    const pending = new PendingCommit(this.#committer, this.#options.strategy, giveWay)
+    const pending = new PendingCommit(this.#committer, this.#options.strategy, isAwaited, giveWay)
     const started = performance.now()
     const turns = new Turns()
     let above = ''
@@ -174,7 +184,7 @@ export class Packer {
   /** Packs whatever can be packed, key by key. `onProgress` is told how many rows were looked at so far. */
   async packAll(signal: AbortSignal | undefined, onProgress: (rows: number) => void): Promise<void> {
     if (this.#options.strategy === 'none') return
-    const pending = new PendingCommit(this.#committer, this.#options.strategy)
+    const pending = new PendingCommit(this.#committer, this.#options.strategy, () => true)
     const started = performance.now()
     const turns = new Turns()
     let gt: Uint8Array | undefined
@@ -379,6 +389,7 @@ export class Packer {
 class PendingCommit {
   readonly #committer: Committer
   readonly #strategy: PackStrategy
+  readonly #isAwaited: () => boolean
   /** Awaited after each commit. */
   readonly #giveWay: (() => Promise<void>) | undefined
   #replacements: Replacement[] = []
@@ -386,16 +397,23 @@ class PendingCommit {
   /** What has been committed. */
   done: StrategyTotals = NO_TOTALS
 
-  constructor(committer: Committer, strategy: PackStrategy, giveWay?: () => Promise<void>) {
+  constructor(
+    committer: Committer,
+    strategy: PackStrategy,
+    isAwaited: () => boolean,
+    giveWay?: () => Promise<void>,
+  ) {
     this.#committer = committer
     this.#strategy = strategy
+    this.#isAwaited = isAwaited
     this.#giveWay = giveWay
   }
 
   async add(replacement: Replacement): Promise<void> {
     this.#replacements.push(replacement)
     for (const row of replacement.old) this.#bytes += row.value.byteLength
-    if (this.#bytes >= COMMIT_BYTES || this.#replacements.length >= COMMIT_KEYS) await this.flush()
+    const { bytes, keys } = this.#isAwaited() ? LARGE_COMMITS : SMALL_COMMITS
+    if (this.#bytes >= bytes || this.#replacements.length >= keys) await this.flush()
   }
 
   async flush(): Promise<void> {
