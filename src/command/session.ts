@@ -1,4 +1,5 @@
 import type { Readable } from 'node:stream'
+import { InvalidArgumentError } from '../core/errors.ts'
 import type { EncryptionKey } from '../crypto/encryption-key.ts'
 import { encrypted } from '../encryption/encrypted.ts'
 import type { Engine } from '../engine/engine.ts'
@@ -64,30 +65,38 @@ export class Session {
 
   /** Opens the store for as long as `use` runs. */
   async withStore<T>(
-    use: (store: Persistence) => Promise<T>,
+    use: (store: Persistence, engine: Engine) => Promise<T>,
     options: OpenOptions = {},
     place: string = this.place,
   ): Promise<T> {
-    const engine = await engineAt(place, this.host.cwd, options.create === true)
-    const encryptionKey = options.encryptionKey ?? (await this.encryptionKey())
+    const engine = await this.engineAt(place, options)
     const store = await createPersistence({
       engine,
-      ...(encryptionKey !== undefined && { encryptionKey }),
-      ...(options.encryptKeys !== undefined && { encryptKeys: options.encryptKeys }),
       ...(options.retention !== undefined && { retention: options.retention }),
     })
     try {
-      return await use(store)
+      return await use(store, engine)
     } finally {
       await store.close()
     }
   }
 
   /** The engine of the store at a place, for what does not open it as a whole. */
-  async engineAt(folder: string, options: Pick<OpenOptions, 'create'> = {}): Promise<Engine> {
+  async engineAt(folder: string, options: Omit<OpenOptions, 'retention'> = {}): Promise<Engine> {
     const place = await engineAt(folder, this.host.cwd, options.create === true)
-    const key = await this.encryptionKey()
-    return key === undefined ? place : encrypted(place, { key })
+    return this.encrypted(place, options)
+  }
+
+  /** The same engine, encrypted if the command was given a key. */
+  async encrypted(
+    engine: Engine,
+    { encryptionKey, encryptKeys }: Pick<OpenOptions, 'encryptionKey' | 'encryptKeys'> = {},
+  ): Promise<Engine> {
+    const key = encryptionKey ?? (await this.encryptionKey())
+    if (key !== undefined)
+      return encrypted(engine, { key, ...(encryptKeys !== undefined && { encryptKeys }) })
+    if (encryptKeys === true) throw new InvalidArgumentError('Encrypting keys takes a key: give --key-file.')
+    return engine
   }
 
   /** A bar on standard error for long work, for as long as `work` runs. */

@@ -43,7 +43,11 @@ const MAX_VALUE_BYTES = constants.MAX_STRING_LENGTH
  * ```
  */
 export function encodeValue(value: unknown): EncodedValue {
-  const text = exactText(value)
+  return encodeWithText(value, exactText(value))
+}
+
+/** {@link encodeValue} of a value whose {@link exactText} is known. */
+export function encodeWithText(value: unknown, text: string | undefined): EncodedValue {
   const encoded: EncodedValue =
     text === undefined ? encodeAsClone(value) : { codec: JSON_CODEC, bytes: Buffer.from(text) }
   const size = encoded.bytes.byteLength

@@ -17,19 +17,21 @@ export const SALT_BYTES = 16
 /** 128 MiB and about a third of a second: what a guess costs whoever has the store and not the passphrase. */
 const SCRYPT = { n: 2 ** 17, r: 8, p: 1 }
 
-/** Bounds of what is done for a derivation that was read: that is before anything is authenticated. */
-const MAX_SCRYPT_N = 2 ** 20
-const MAX_SCRYPT_FACTOR = 32
+/** Bounds of what is done for a derivation that was read, before anything is authenticated: four times the memory of ours, … */
+const MAX_BLOCKS = 4 * SCRYPT.n * SCRYPT.r
+/** … and eight times the work. */
+const MAX_WORK = 8 * SCRYPT.n * SCRYPT.r * SCRYPT.p
 
-/** Whether a derivation that was read is one, and takes no more than half a gigabyte or so. */
-export function isAllowedDerivation(derivation: KeyDerivation): boolean {
-  if (typeof derivation?.salt !== 'string') return false
-  if (derivation.name === 'hkdf') return true
-  const { name, n, r, p } = derivation
-  const isFactor = (value: number): boolean =>
-    Number.isInteger(value) && value >= 1 && value <= MAX_SCRYPT_FACTOR
-  const isCost = Number.isInteger(Math.log2(n)) && n >= 2 && isFactor(r) && isFactor(p)
-  return name === 'scrypt' && isCost && n * r <= MAX_SCRYPT_N * SCRYPT.r
+/** Whether a derivation that was read is one, and takes no more than half a gigabyte and some seconds. */
+export function isAllowedDerivation(value: unknown): value is KeyDerivation {
+  const { name, salt, n, r, p } = (value ?? {}) as Record<string, unknown>
+  if (typeof salt !== 'string') return false
+  if (name === 'hkdf') return true
+  const isPositive = (number: unknown): number is number => Number.isSafeInteger(number) && Number(number) > 0
+  if (name !== 'scrypt' || !isPositive(n) || !isPositive(r) || !isPositive(p)) return false
+  // RFC 7914: n is a power of two, and less than 2 to the power of 16 r.
+  const isPower = n > 1 && Number.isInteger(Math.log2(n)) && Math.log2(n) < 16 * r
+  return isPower && n * r <= MAX_BLOCKS && n * r * p <= MAX_WORK
 }
 
 interface ScryptCost {
@@ -61,7 +63,8 @@ function parametersOf(derivation: KeyDerivation): ScryptCost {
 }
 
 function stretch(text: string, salt: Uint8Array, parameters: ScryptCost): Promise<Buffer> {
-  const maxmem = 256 * parameters.N * parameters.r
+  const { N, r, p } = parameters
+  const maxmem = 256 * r * (N + p + 2)
   return new Promise((resolve, reject) => {
     scrypt(text, salt, KEY_BYTES, { ...parameters, maxmem }, (error, key) => {
       if (error === null) resolve(key)

@@ -34,6 +34,10 @@ const MIN_COMPRESSIBLE = 96
 const TRY_BROTLI_FROM = 512
 /** And from this one, Brotli only. */
 const BROTLI_ONLY_FROM = 4_096
+/** Symbols of {@link BROTLI_ONLY_FROM} bytes fit into what zlib gathers at this level. */
+const DEFLATE_MEMORY_LEVEL = 6
+const DEFLATE_LOOKAHEAD = 262
+const MIN_DEFLATE_WINDOW_BITS = 9
 /** Brotli at 6 is the best of the fast levels; at 9 it takes four times as long for 1 % less. */
 const BROTLI_QUALITY = 6
 /** For more bytes than this, a level faster by a third. */
@@ -48,7 +52,7 @@ export function compressBytes(bytes: Uint8Array, dictionary?: Uint8Array): Compr
   if (bytes.length < MIN_COMPRESSIBLE) return stored
   let best = stored
   if (dictionary !== undefined && bytes.length < BROTLI_ONLY_FROM) {
-    const deflated = deflateRawSync(bytes, { level: 9, memLevel: 9, dictionary })
+    const deflated = deflateWith(dictionary, bytes)
     if (deflated.length < best.bytes.length) best = { compression: COMPRESSION.deflate, bytes: deflated }
     if (bytes.length < TRY_BROTLI_FROM) return best
   }
@@ -105,6 +109,25 @@ function inflate(
     default:
       throw new RangeError(`compression ${compression} is not known`)
   }
+}
+
+/**
+ * A window no larger than what it has to span, and tables for so few bytes: setting up zlib for its longest window takes
+ * longer than to compress a hundred bytes.
+ */
+function deflateWith(dictionary: Uint8Array, bytes: Uint8Array): Uint8Array {
+  // zlib refers back by no more than its window less this.
+  const spanned = dictionary.length + bytes.length + DEFLATE_LOOKAHEAD
+  return deflateRawSync(bytes, {
+    level: 9,
+    memLevel: DEFLATE_MEMORY_LEVEL,
+    windowBits: Math.min(
+      constants.Z_MAX_WINDOWBITS,
+      Math.max(MIN_DEFLATE_WINDOW_BITS, 32 - Math.clz32(spanned - 1)),
+    ),
+    chunkSize: Math.max(64, bytes.length),
+    dictionary,
+  })
 }
 
 function compressBrotli(bytes: Uint8Array): Uint8Array {

@@ -17,3 +17,8 @@ export interface EncryptedEngine extends Engine {
 export function isEncrypted(engine: Engine): engine is EncryptedEngine {
   return 'keyRing' in engine && 'rotateKey' in engine
 }
+
+/** Whether the keys of the state are encrypted as well. The engine must be open, or have been salvaged. */
+export function hasEncryptedKeys({ keyCodec }: Engine): boolean {
+  return keyCodec !== undefined && !keyCodec.ordered
+}

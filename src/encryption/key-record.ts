@@ -45,9 +45,31 @@ export function decodeKeyRecord(stored: Uint8Array): KeyRecord {
     )
   }
   if (typeof text !== 'string' || crc32(text) !== checksum) throw damaged()
-  const record = parse(text) as unknown as KeyRecord
-  if (!isAllowedDerivation(record.derivation)) throw damaged()
+  const record = parse(text)
+  if (!isKeyRecord(record)) throw damaged()
   return record
+}
+
+/**
+ * Whether a record is one that {@link encodeKeyRecord} may have been given. Its checksum is no signature: whoever can write
+ * to the store can make up another. Above all the key of the keys must not be gone, else they would be taken for plain, and
+ * new ones be written so.
+ */
+function isKeyRecord(value: object): value is KeyRecord {
+  const { derivation, keys, dataKeys, keysKey, successor } = value as Partial<KeyRecord>
+  const isAbsentOrText = (text: unknown): boolean => text === undefined || typeof text === 'string'
+  return (
+    isAllowedDerivation(derivation) &&
+    (keys === 'plain' ? keysKey === undefined : keys === 'encrypted' && typeof keysKey === 'string') &&
+    Array.isArray(dataKeys) &&
+    (dataKeys.length === 1 || dataKeys.length === 2) &&
+    dataKeys.every(isDataKey) &&
+    isAbsentOrText(successor)
+  )
+}
+
+function isDataKey(value: Partial<KeyRecord['dataKeys'][number]> | null): boolean {
+  return Number.isSafeInteger(value?.generation) && typeof value?.wrapped === 'string'
 }
 
 function parse(text: string): Record<string, unknown> {

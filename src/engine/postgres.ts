@@ -5,6 +5,7 @@ import { createLifecycle } from './lifecycle.ts'
 import { createPool, letBreak, type OwnPool, type PostgresPool } from './postgres/driver.ts'
 import { toEngineError } from './postgres/errors.ts'
 import { limitedPool } from './postgres/limited-pool.ts'
+import { pairedPool } from './postgres/paired-pool.ts'
 import { removeRows } from './postgres/remove-rows.ts'
 import { openStore, type PostgresStore } from './postgres/store.ts'
 
@@ -118,7 +119,12 @@ export function postgres(options: PostgresOptions): Engine {
         pools.push(own)
       }
       const [viewPool, callPool] = pools as [OwnPool, OwnPool]
-      return { store: await openStore({ ...place, viewPool, callPool }), pools, leave: () => undefined }
+      const store = await openStore({
+        ...place,
+        viewPool: pairedPool(viewPool, callPool),
+        callPool: pairedPool(callPool, viewPool),
+      })
+      return { store, pools, leave: () => undefined }
     } catch (error) {
       await endAll(pools)
       throw toEngineError(error, 'open', name)

@@ -17,7 +17,7 @@ import { type LogEntry, type Rekey, readLog } from './commit-log.ts'
 import { decodeHead, HEAD_KEY } from './head.ts'
 import type { HistoryLimits } from './limits.ts'
 import { openCounter, sealCounter } from './meta-row.ts'
-import { gatherBelow, storedBytes } from './stored-bytes.ts'
+import { gatherBelow } from './stored-bytes.ts'
 
 /**
  * The change lists: which keys each epoch touched, sorted.
@@ -48,14 +48,6 @@ export interface ChangePage {
   readonly more: boolean
   /** Bytes of a record written in these epochs, on average; 0 where none was. */
   readonly recordBytes: number
-}
-
-/** How much a range of epochs changed. */
-export interface ChangeSummary {
-  /** Distinct keys touched. */
-  readonly changes: number
-  /** Bytes of the values born in the range, as they are stored now. See `stored-bytes.ts`. */
-  readonly bytes: number
 }
 
 const CHECKSUM_BYTES = 4
@@ -150,9 +142,10 @@ export interface ListVisitor {
   key(epoch: number, key: string): void
 }
 
-function readList(reader: VarintReader, epoch: number, visitor: ListVisitor): void {
+function readList(reader: VarintReader, epoch: number, visitor: ListVisitor, isLast: boolean): void {
   const count = reader.next()
   const wanted = visitor.list(epoch, count, reader.nextSigned())
+  if (!wanted && isLast) return
   let length = 0
   for (let i = 0; i < count; i++) {
     const shared = reader.next()
@@ -192,7 +185,12 @@ export function readChangeRow(row: Row, visitor: ListVisitor): void {
   }
   const content = bytes.subarray(1, end)
   if (bytes[0] !== PACKED) {
-    readList(new VarintReader(bytes[0] === DEFLATED ? inflate(content, epoch) : content), epoch, visitor)
+    readList(
+      new VarintReader(bytes[0] === DEFLATED ? inflate(content, epoch) : content),
+      epoch,
+      visitor,
+      true,
+    )
     return
   }
   const header = new VarintReader(content)
@@ -200,7 +198,7 @@ export function readChangeRow(row: Row, visitor: ListVisitor): void {
   const reader = new VarintReader(inflate(content.subarray(header.offset), epoch))
   for (let at = epoch; !reader.done; ) {
     at += reader.next()
-    readList(reader, at, visitor)
+    readList(reader, at, visitor, false)
   }
 }
 
@@ -330,14 +328,21 @@ async function visitLists(
   visitor: ListVisitor,
   window?: KeyWindow,
 ): Promise<void> {
-  const inside: ListVisitor = {
-    list: (epoch, count, bytes) =>
-      epoch > range.after && epoch <= range.through && visitor.list(epoch, count, bytes),
-    key: visitor.key,
-  }
   // The beginning of the log is asked for along with the lists, and read after them.
   const log = readLogAhead(view)
   log.catch(() => undefined)
+  await visitFolded(view, range, visitor, window)
+  await visitLog(await log, range, visitor)
+}
+
+/** Visits the lists of a range that the log was folded into. */
+export async function visitFolded(
+  view: View,
+  range: EpochRange,
+  visitor: ListVisitor,
+  window?: KeyWindow,
+): Promise<void> {
+  const inside = within(range, visitor)
   const turns = new Turns()
   for await (const rows of rowsOf(view, range, window)) {
     await turns.breathe()
@@ -345,7 +350,17 @@ async function visitLists(
       if (window === undefined || mayHaveKeys(row, rows[i + 1], window)) readChangeRow(row, inside)
     }
   }
-  for await (const entries of await log) {
+}
+
+/** Visits what the log has of a range and was not folded: for each commit a list. */
+export async function visitLog(
+  log: AsyncIterable<readonly LogEntry[]>,
+  range: EpochRange,
+  visitor: ListVisitor,
+): Promise<void> {
+  const inside = within(range, visitor)
+  const turns = new Turns()
+  for await (const entries of log) {
     await turns.breathe()
     for (const { epoch, changes } of entries) {
       let bytes = 0
@@ -356,6 +371,10 @@ async function visitLists(
   }
 }
 
+function within({ after, through }: EpochRange, { list, key }: ListVisitor): ListVisitor {
+  return { list: (epoch, ...rest) => epoch > after && epoch <= through && list(epoch, ...rest), key }
+}
+
 /** Whether a row may have keys of the window; `next` is the row after it, if that is known. */
 function mayHaveKeys(row: Row, next: Row | undefined, { above, upTo }: KeyWindow): boolean {
   if (row.value[0] === PACKED) return true
@@ -364,7 +383,7 @@ function mayHaveKeys(row: Row, next: Row | undefined, { above, upTo }: KeyWindow
 }
 
 /** What is not folded yet, with its first page at hand. */
-async function readLogAhead(view: View): Promise<AsyncIterable<readonly LogEntry[]>> {
+export async function readLogAhead(view: View): Promise<AsyncIterable<readonly LogEntry[]>> {
   const { folded } = decodeHead(await view.get('meta', HEAD_KEY))
   const pages = readLog(view, folded)
   const first = await pages.next()
@@ -413,9 +432,6 @@ export async function readChangedKeys(
   return { keys: sorted.slice(0, pageKeys), more, recordBytes: listed === 0 ? 0 : bytes / listed }
 }
 
-/** To count keys takes fewer passes, of more keys, than to read their records. */
-const COUNTED_PAGES = 8
-
 function firstKeyOf(row: Row): string {
   return toByteString(row.key.subarray(EPOCH_AND_RUN_BYTES))
 }
@@ -425,71 +441,6 @@ function isSameRun(a: Row, b: Row): boolean {
     b.value[0] !== PACKED &&
     bytesEqual(a.key.subarray(0, EPOCH_AND_RUN_BYTES), b.key.subarray(0, EPOCH_AND_RUN_BYTES))
   )
-}
-
-/**
- * How much each of some ranges of epochs changed. They ascend and do not overlap, as the epochs between snapshots do.
- *
- * Keys are counted from the first epoch whose list has not been discarded; bytes include what was written before.
- * A range that one list covers, as almost all do, is answered by the numbers before the list; the others by a pass over
- * the keys.
- */
-export async function summarizeChanges(
-  view: View,
-  ranges: readonly EpochRange[],
-  limits: HistoryLimits,
-): Promise<ChangeSummary[]> {
-  const first = ranges[0]
-  const last = ranges.at(-1)
-  if (first === undefined || last === undefined) return []
-  const found = ranges.map(() => ({ lists: 0, changes: 0, bytes: 0 }))
-  const from = await firstListedEpoch(view)
-  let index = 0
-  await visitLists(
-    view,
-    { after: first.after, through: last.through },
-    {
-      list(epoch, count, bytes) {
-        // Rows come in the order of their epochs; the log, which comes last, starts over.
-        if (epoch <= (ranges[index] as EpochRange).after) index = 0
-        while (index < ranges.length - 1 && epoch > (ranges[index] as EpochRange).through) index++
-        const { after, through } = ranges[index] as EpochRange
-        if (epoch <= after || epoch > through) return false
-        const summary = found[index] as { lists: number; changes: number; bytes: number }
-        summary.bytes += bytes
-        if (epoch < from) return false
-        summary.lists += count > 0 ? 1 : 0
-        summary.changes += count
-        return false
-      },
-      key: () => undefined,
-    },
-  )
-  let at = 0
-  for (const [epoch, bytes] of await storedBytes(view, { after: first.after, through: last.through })) {
-    while (epoch > (ranges[at] as EpochRange).through) at++
-    if (epoch > (ranges[at] as EpochRange).after) (found[at] as { bytes: number }).bytes += bytes
-  }
-  const counting = { ...limits, pageKeys: COUNTED_PAGES * limits.pageKeys }
-  const summaries: ChangeSummary[] = []
-  for (const [i, { lists, changes, bytes }] of found.entries()) {
-    const { after, through } = ranges[i] as EpochRange
-    const listed = { after: Math.max(after, from - 1), through }
-    summaries.push({ changes: lists > 1 ? await countKeys(view, listed, counting) : changes, bytes })
-  }
-  return summaries
-}
-
-async function countKeys(view: View, range: EpochRange, limits: HistoryLimits): Promise<number> {
-  let count = 0
-  let above = ''
-  for (let more = true; more; ) {
-    const page = await readChangedKeys(view, range, limits, above)
-    count += page.keys.length
-    above = page.keys.at(-1) ?? above
-    more = page.more
-  }
-  return count
 }
 
 /**
@@ -604,7 +555,7 @@ function* encodeLists(
 export const FIRST_LISTED_KEY: Uint8Array = Buffer.from('first-list')
 
 /** Lists before it may still be there, in a row with later ones. They are nobody's any more. */
-async function firstListedEpoch(view: View): Promise<number> {
+export async function firstListedEpoch(view: View): Promise<number> {
   const stored = await view.get('meta', FIRST_LISTED_KEY)
   return stored === undefined ? 0 : openCounter(FIRST_LISTED_KEY, stored)
 }

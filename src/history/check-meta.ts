@@ -1,6 +1,7 @@
 import { toByteString } from '../core/bytes.ts'
 import { DataIntegrityError } from '../core/errors.ts'
 import type { Row } from '../engine/engine.ts'
+import { readChangeCount } from './change-counts.ts'
 import { decodeHead } from './head.ts'
 import { openCounter, openJsonRow, openMark } from './meta-row.ts'
 import { decodePayload, parseRecord } from './record.ts'
@@ -16,6 +17,7 @@ const ROWS: Readonly<Record<string, (row: Row) => unknown>> = {
   packed: ({ key, value }) => openCounter(key, value),
   'packed-lists': ({ key, value }) => openCounter(key, value),
   'first-list': ({ key, value }) => openCounter(key, value),
+  counted: ({ key, value }) => openCounter(key, value),
   'pack-totals': ({ key, value }) => openJsonRow(key, value),
   retention: ({ key, value }) => openJsonRow(key, value),
 }
@@ -23,6 +25,7 @@ const ROWS: Readonly<Record<string, (row: Row) => unknown>> = {
 /** The same for those whose names go on with a number. */
 const NUMBERED: Readonly<Record<string, (row: Row) => unknown>> = {
   'bytes/': ({ key, value }) => parseRecord(key, value),
+  'count/': readChangeCount,
   'free/': ({ key, value }) => openMark(key, value),
   'stage/': ({ key, value }) => openCounter(key, value),
 }

@@ -8,7 +8,7 @@ import { Draft } from './draft.ts'
 import { decodeHead, encodeHead, HEAD_KEY, type Head } from './head.ts'
 import type { HistoryLimits } from './limits.ts'
 import { OperationIds } from './operation-id.ts'
-import type { Payload } from './record.ts'
+import { type Payload, payloadLength } from './record.ts'
 
 /** A change of some keys that shares a commit with those of other callers. */
 export interface Mutation<T> {
@@ -64,23 +64,29 @@ interface QueuedChange {
   failed(error: unknown): void
 }
 
+/** Who waits for a change that has no result. */
+export interface PendingCall {
+  /** It is committed, or, with an error, it has failed. */
+  settled(error?: unknown): void
+}
+
 /** The most frequent change, of which there may be many: so it takes little room. */
 class QueuedPut implements QueuedChange {
   readonly operation: number
   readonly #key: Uint8Array
   readonly #payload: Payload
-  readonly #settled: (error?: unknown) => void
+  readonly #call: PendingCall
   #error: unknown
 
-  constructor(operation: number, key: Uint8Array, payload: Payload, settled: (error?: unknown) => void) {
+  constructor(operation: number, key: Uint8Array, payload: Payload, call: PendingCall) {
     this.operation = operation
     this.#key = key
     this.#payload = payload
-    this.#settled = settled
+    this.#call = call
   }
 
   get bytes(): number {
-    return this.#payload.bytes.byteLength
+    return payloadLength(this.#payload)
   }
 
   get keyCount(): number {
@@ -102,11 +108,11 @@ class QueuedPut implements QueuedChange {
   }
 
   committed(): void {
-    this.#settled(this.#error)
+    this.#call.settled(this.#error)
   }
 
   failed(error: unknown): void {
-    this.#settled(error)
+    this.#call.settled(error)
   }
 }
 
@@ -173,8 +179,10 @@ export interface CommitterOptions {
   readonly limits: HistoryLimits
   /** Finishes a large commit that this or another process has begun; see `bulk-commit.ts`. */
   readonly rollForward: () => Promise<void>
-  /** Called with the new head after each commit that changed it. */
-  readonly onCommit: (head: Head) => void
+  /** Called with each commit of the engine as it begins. */
+  readonly onBegin: (commit: Promise<unknown>) => void
+  /** Called with the new head after each commit that changed it, and the one that it met. */
+  readonly onCommit: (head: Head, met: Head) => void
   /** Called with the head that a commit met and left as it was: whoever made it has seen that moment. */
   readonly onUnchanged: (head: Head) => void
 }
@@ -211,10 +219,10 @@ export class Committer {
     })
   }
 
-  /** Queues the mutation that sets a key. Calls `settled` once it is committed, or with the error that it failed with. */
-  put(key: Uint8Array, payload: Payload, settled: (error?: unknown) => void): void {
+  /** Queues the mutation that sets a key. `call` is told once it is committed, or of the error that it failed with. */
+  put(key: Uint8Array, payload: Payload, call: PendingCall): void {
     if (this.#closed) throw new StoreClosedError()
-    this.#enqueue(new QueuedPut(this.ids.next(), key, payload, settled))
+    this.#enqueue(new QueuedPut(this.ids.next(), key, payload, call))
   }
 
   #enqueue(change: QueuedChange): void {
@@ -365,11 +373,11 @@ export class Committer {
     build: (view: View, batch: Batch, head: Head, early: R) => MaybePromise<ExclusiveResult<T>>,
     { early, evenIfPending }: ExclusiveOptions<R>,
   ): Promise<T> {
-    const { engine, flush, rollForward, onCommit, onUnchanged } = this.#options
+    const { engine, flush, rollForward, onBegin, onCommit, onUnchanged } = this.#options
     for (;;) {
       let met: Head | undefined
       let committed: Head | undefined
-      const value = await engine.commit<T | typeof PENDING>(
+      const commit = engine.commit<T | typeof PENDING>(
         (view, batch) =>
           whenBoth(view.get('meta', HEAD_KEY), early?.(view) as MaybePromise<R>, (stored, read) => {
             const head = decodeHead(stored)
@@ -387,9 +395,12 @@ export class Committer {
           }),
         { flush },
       )
+      onBegin(commit)
+      const value = await commit
       if (value !== PENDING) {
-        if (committed !== undefined) onCommit(committed)
-        else if (met !== undefined) onUnchanged(met)
+        if (met === undefined) return value as T
+        if (committed === undefined) onUnchanged(met)
+        else onCommit(committed, met)
         return value as T
       }
       await rollForward()

@@ -4,7 +4,7 @@ import { type MaybePromise, whenReady } from '../core/maybe-promise.ts'
 import { inSlices } from '../core/turns.ts'
 import type { Batch, Row, View } from '../engine/engine.ts'
 import type { CommitKeys } from './commit-keys.ts'
-import { ADDED, CHANGED, type LoggedChange, REMOVED } from './commit-log.ts'
+import { ADDED, CHANGED, type ChangeKind, type LoggedChange, REMOVED, TOUCHED } from './commit-log.ts'
 import type { Head } from './head.ts'
 import { floorQuery } from './reader.ts'
 import {
@@ -18,8 +18,7 @@ import {
 } from './record.ts'
 import { versionAt } from './version-row.ts'
 
-interface DraftEntry {
-  readonly key: Uint8Array
+interface DraftEntry extends LoggedChange {
   /** The live record before this commit, as stored and taken apart. */
   readonly stored: Uint8Array | undefined
   readonly original: ParsedRecord | undefined
@@ -27,6 +26,9 @@ interface DraftEntry {
   readonly damage: DataIntegrityError | undefined
   /** What the key shall hold; `undefined` for nothing. */
   current: Payload | undefined
+  // What the commit log says of it, once that is known.
+  kind: ChangeKind
+  bytes: number
 }
 
 /** What flushing a draft changed. */
@@ -158,7 +160,8 @@ export class Draft {
     return whenReady(flushed, () => this.#buryUncertain(view, batch, effect))
   }
 
-  #flushEntry({ key, stored, original, current }: DraftEntry, batch: Batch, effect: NetEffect): void {
+  #flushEntry(entry: DraftEntry, batch: Batch, effect: NetEffect): void {
+    const { key, stored, original, current } = entry
     if (current === original) return
     if (original !== undefined && current !== undefined && samePayload(original, current)) return
     const { epoch, latestSnapshot } = this.#head
@@ -169,13 +172,16 @@ export class Draft {
     if (current !== undefined) {
       const record = encodeRecord(key, epoch, current)
       batch.put('live', key, record)
-      const bytes = record.byteLength - lost
-      effect.changes.push({ key, kind: original === undefined ? ADDED : CHANGED, bytes })
+      entry.kind = original === undefined ? ADDED : CHANGED
+      entry.bytes = record.byteLength - lost
+      effect.changes.push(entry)
       if (original === undefined) effect.growth++
       return
     }
     batch.delete('live', key)
-    effect.changes.push({ key, kind: REMOVED, bytes: -lost })
+    entry.kind = REMOVED
+    entry.bytes = -lost
+    effect.changes.push(entry)
     effect.growth--
     if (preserved) batch.put('history', versionKey(key, epoch), encodeRecord(key, epoch, TOMBSTONE_PAYLOAD))
     // In the first epoch there is no history to look into.
@@ -199,16 +205,15 @@ export class Draft {
 }
 
 function openEntry(key: Uint8Array, stored: Uint8Array | undefined): DraftEntry {
-  if (stored === undefined) {
-    return { key, stored, original: undefined, damage: undefined, current: undefined }
-  }
+  let original: ParsedRecord | undefined
+  let damage: DataIntegrityError | undefined
   try {
-    const original = parseRecord(key, stored)
-    return { key, stored, original, damage: undefined, current: original }
+    if (stored !== undefined) original = parseRecord(key, stored)
   } catch (error) {
     if (!(error instanceof DataIntegrityError)) throw error
-    return { key, stored, original: undefined, damage: error, current: undefined }
+    damage = error
   }
+  return { key, stored, original, damage, current: original, kind: TOUCHED, bytes: 0 }
 }
 
 /** Where it cannot be told, as the row is damaged, it counts as a value: a tombstone too many says nothing wrong. */

@@ -6,11 +6,18 @@ import type { Batch, Engine, EngineStats, View } from '../engine/engine.ts'
 import { isViewLost, LostViews, readAgainIfLost } from '../engine/view-lost.ts'
 import { withView } from '../engine/with-view.ts'
 import { type BulkGoal, type BulkSource, type BulkSummary, bulkCommit, rollForward } from './bulk-commit.ts'
-import { type Committed, Committer, type ExclusiveResult, type Mutation } from './committer.ts'
+import {
+  type Committed,
+  Committer,
+  type ExclusiveResult,
+  type Mutation,
+  type PendingCall,
+} from './committer.ts'
 import { nameDamage } from './damage.ts'
 import { checkFormat } from './format.ts'
 import { decodeHead, HEAD_KEY, type Head } from './head.ts'
 import { DEFAULT_LIMITS, type HistoryLimits } from './limits.ts'
+import { type LogPosition, LogStarts } from './log-starts.ts'
 import { Maintenance } from './maintenance.ts'
 import { MemoryRelief } from './memory-relief.ts'
 import { Packer, type PackerOptions, type PackTotals } from './packer.ts'
@@ -46,12 +53,6 @@ export interface HistoryOptions {
   readonly packing?: Partial<PackerOptions>
   /** @internal */
   readonly limits?: Partial<HistoryLimits>
-}
-
-/** How far somebody has read the log, and the epoch that readers saw there. */
-export interface LogPosition {
-  readonly sequence: number
-  readonly epoch: number
 }
 
 /** How far a compaction has come. */
@@ -109,7 +110,9 @@ interface ItemPage<T> {
 }
 
 /** An iteration moves on to a fresh view also when it has shown so many bytes, as long as that changes nothing in what it shows. */
-const MAX_VIEW_BYTES = 8 * 1024 * 1024
+const MAX_VIEW_BYTES = 4 * 1024 * 1024
+/** What reading brings into memory, by what was read: the system maps the neighbours of a page along with it. */
+const MAPPED_PER_READ = 2
 
 /** Thrown to the caller of a renewable iteration: see {@link History.records}. */
 export class ViewLostError extends Error {}
@@ -138,6 +141,7 @@ export class History {
   readonly #packer: Packer
   readonly #past: PastView
   readonly #listeners = new Set<(head: Head) => void>()
+  readonly #starts = new LogStarts()
   /** A lower bound of the visible epoch: records born by then are certainly visible. Only ever grows. */
   #knownEpoch = 0
   /** The greatest sequence that a read or commit of this process has met. */
@@ -153,7 +157,8 @@ export class History {
       flush: options.flush === true,
       limits: this.limits,
       rollForward: () => rollForward(this.engine, this.#committer, this.limits),
-      onCommit: head => this.#committed(head),
+      onBegin: commit => void this.#starts.waitFor(commit),
+      onCommit: (head, met) => this.#committed(head, met),
       onUnchanged: head => this.#seen(head),
     })
     const packing = { strategy: 'binary' as const, maxChainLength: DEFAULT_CHAIN_LENGTH, ...options.packing }
@@ -205,9 +210,11 @@ export class History {
   #seen(head: Head): void {
     if (head.epoch > this.#knownEpoch) this.#knownEpoch = head.epoch
     if (head.sequence > this.#seenSequence) this.#seenSequence = head.sequence
+    this.#starts.metHead(head)
   }
 
-  #committed(head: Head): void {
+  #committed(head: Head, met: Head): void {
+    this.#starts.committed(met, head)
     if (head.sequence > this.#seenSequence) this.#seenSequence = head.sequence
     if (head.epoch > this.#knownEpoch) {
       this.#knownEpoch = head.epoch
@@ -256,7 +263,19 @@ export class History {
 
   /** The head in a view that the caller holds. */
   headIn(view: View): MaybePromise<Head> {
-    return whenReady(view.get('meta', HEAD_KEY), stored => this.#decodeHead(stored))
+    const head = whenReady(view.get('meta', HEAD_KEY), stored => this.#decodeHead(stored))
+    return this.#starts.waiting ? this.#starts.waitFor(this.#noted(view, head)) : head
+  }
+
+  /** Has those who begin to follow the log know of a head, also while a large commit is pending. */
+  #noted(view: View, head: MaybePromise<Head>): MaybePromise<Head> {
+    return whenReady(head, found => {
+      if (found.pending === 0) return found
+      return this.positionIn(view, found).then(position => {
+        this.#starts.met(position)
+        return found
+      })
+    })
   }
 
   /** The epoch of a moment in a view that the caller holds. @throws {SnapshotNotFoundError} */
@@ -268,19 +287,23 @@ export class History {
     })
   }
 
-  /** Where the log that readers can see ends, and the epoch they see: a commit that is pending is not visible yet. */
-  position(): Promise<LogPosition> {
-    return this.view((view, head) => this.positionIn(view, head))
+  /** Where to begin for who follows the log from this call on: see {@link LogStarts}. */
+  start(): Promise<LogPosition> {
+    return this.#starts.begin(() => this.view((view, head) => this.positionIn(view, head)))
   }
 
-  /** {@link History.position} in a view that the caller holds, with its head. */
+  /**
+   * Where the log that readers can see ends, and the epoch they see, in a view that the caller holds, with its head. A
+   * commit that is pending is not visible yet.
+   */
   async positionIn(view: View, { pending, sequence, epoch }: Head): Promise<LogPosition> {
     return { sequence: pending === 0 ? sequence : (await readPending(view)).since, epoch }
   }
 
   /** The head of the newest commit, without a view. */
   newestHead(): MaybePromise<Head> {
-    return whenReady(this.engine.get('meta', HEAD_KEY), stored => this.#decodeHead(stored))
+    const head = whenReady(this.engine.get('meta', HEAD_KEY), stored => this.#decodeHead(stored))
+    return this.#starts.waiting ? this.#starts.waitFor(head) : head
   }
 
   head(): Promise<Head> {
@@ -289,6 +312,8 @@ export class History {
 
   /** The current record of a key: one lookup, unless a large commit may be under way at it. */
   get(key: Uint8Array): MaybePromise<ParsedRecord | undefined> {
+    // Whoever begins to follow the log has to know of which moment the answer is.
+    if (this.#starts.waiting) return this.view((view, head) => readAt(view, key, head.epoch))
     const stored = this.engine.get('live', key)
     // No closure is made for what an embedded engine answers at once.
     return isPromiseLike(stored)
@@ -455,7 +480,7 @@ export class History {
       } finally {
         view.close()
       }
-      await relief.worked(0, bytes)
+      await relief.worked(0, MAPPED_PER_READ * bytes)
     }
   }
 
@@ -484,8 +509,8 @@ export class History {
   }
 
   /** Sets a key, in a commit shared with others. Calls `settled` once it is made, or with the error that it failed with. */
-  put(key: Uint8Array, payload: Payload, settled: (error?: unknown) => void): void {
-    this.#committer.put(key, payload, settled)
+  put(key: Uint8Array, payload: Payload, call: PendingCall): void {
+    this.#committer.put(key, payload, call)
   }
 
   /** A commit of its own, for what is not a change of keys. */
@@ -524,7 +549,10 @@ export class History {
       }
       const dropped = await prune?.(view, snapshot)
       if (dropped === undefined || dropped.versions.size === 0) return { value: snapshot, head: sealed }
-      return { value: snapshot, head: dropSnapshots(batch, sealed, dropped.all, dropped.versions) }
+      return {
+        value: snapshot,
+        head: await dropSnapshots(view, batch, sealed, dropped.all, dropped.versions),
+      }
     })
   }
 
@@ -558,7 +586,7 @@ export class History {
       if (versions.size === 0) return { value: [] }
       return {
         value: all.filter(snapshot => versions.has(snapshot.version)),
-        head: dropSnapshots(batch, head, all, versions),
+        head: await dropSnapshots(view, batch, head, all, versions),
       }
     })
     this.#maintenance.kick()

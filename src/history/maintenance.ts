@@ -5,6 +5,7 @@ import { counterTupleKey, keyText } from '../core/key.ts'
 import type { Logger } from '../core/logger.ts'
 import { Turns } from '../core/turns.ts'
 import type { Engine, View } from '../engine/engine.ts'
+import { ChangeCounter } from './change-counter.ts'
 import {
   appendRun,
   type ChangedKeys,
@@ -13,8 +14,9 @@ import {
   packChangeLists,
   readChangedKeys,
 } from './change-list.ts'
-import { readLog, TOUCHED } from './commit-log.ts'
+import { readLog } from './commit-log.ts'
 import type { Committer, ExclusiveResult } from './committer.ts'
+import { foldedThrough } from './folded-through.ts'
 import { freeVersions } from './free-versions.ts'
 import { type Head, withHead } from './head.ts'
 import type { HistoryLimits } from './limits.ts'
@@ -38,7 +40,8 @@ const FREED_TOGETHER = 32
 
 /**
  * Work that keeps the store small, done in the background in small commits: folding the log of sealed epochs into
- * their change lists, trimming the log, freeing what dropped snapshots alone could see, removing stages left behind.
+ * their change lists, trimming the log, freeing what dropped snapshots alone could see, counting long lists, removing
+ * stages left behind.
  *
  * Every step finds its work in the store and is decided under the write exclusion, so that it may be done twice, by
  * several processes, or cut off at any point.
@@ -49,6 +52,7 @@ export class Maintenance {
   readonly #logger: Logger
   readonly #limits: HistoryLimits
   readonly #packer: Packer
+  readonly #counter: ChangeCounter
   readonly #relief: MemoryRelief
   #running: Promise<void> | undefined
   #again = false
@@ -65,6 +69,7 @@ export class Maintenance {
     this.#committer = committer
     this.#logger = logger
     this.#limits = limits
+    this.#counter = new ChangeCounter(engine, committer, limits)
     this.#relief = new MemoryRelief(engine)
   }
 
@@ -159,6 +164,7 @@ export class Maintenance {
       (await this.#trim(this.#limits.keptLogEntries)) ||
       (await this.#free()) ||
       (await this.#packChanges(this.#limits.packListEpochs)) ||
+      (await this.#counter.step(() => this.#closed)) ||
       (await this.#pack()) ||
       (await this.#removeStages())
     )
@@ -339,22 +345,6 @@ async function gatherRuns(view: View, head: Head, limits: HistoryLimits): Promis
   function piece(): FoldPiece | undefined {
     return through === head.folded ? undefined : { from: head.folded, through, runs }
   }
-}
-
-/**
- * The last sealed epoch whose log is folded to its end: no list of an epoch up to it will be added any more.
- *
- * Epochs ascend along the log, but for the entries of a large commit that adds a snapshot: those of its two epochs
- * alternate, and the ones that only touch keys are of the later.
- */
-async function foldedThrough(view: View, head: Head): Promise<number> {
-  for await (const entries of readLog(view, head.folded)) {
-    const first = entries[0]
-    if (first === undefined) continue
-    const follows = first.changes.some(({ kind }) => kind === TOUCHED) ? first.epoch - 1 : first.epoch
-    return Math.min(follows, head.epoch) - 1
-  }
-  return head.epoch - 1
 }
 
 interface Gap {

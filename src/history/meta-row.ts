@@ -41,6 +41,11 @@ function openMeta(key: Uint8Array, row: Uint8Array, isOld: (row: Uint8Array) => 
   )
 }
 
+/** The content of a row of a kind that format 1 does not have. @throws {DataIntegrityError} */
+export function openContent(key: Uint8Array, row: Uint8Array): Uint8Array {
+  return openMeta(key, row, () => false)
+}
+
 /** The number in a row. @throws {DataIntegrityError} */
 export function openCounter(key: Uint8Array, row: Uint8Array): number {
   return counterAt(openMeta(key, row, ({ byteLength }) => byteLength === COUNTER_BYTES))

@@ -1,9 +1,17 @@
 import { deflateRawSync, inflateRawSync } from 'node:zlib'
 import { asBuffer, EMPTY_BYTES } from '../core/bytes.ts'
-import { CHECKED, checksum, checksumOfRange } from '../core/crc32.ts'
+import { CHECKED, checksum } from '../core/crc32.ts'
 import { DataIntegrityError } from '../core/errors.ts'
 import { keyText } from '../core/key.ts'
-import { decodeText, decodeValue, type EncodedValue, encodedEqual, JSON_CODEC } from '../core/value-codec.ts'
+import {
+  decodeText,
+  decodeValue,
+  type EncodedValue,
+  encodedEqual,
+  encodeWithText,
+  exactText,
+  JSON_CODEC,
+} from '../core/value-codec.ts'
 import { VarintReader, varintLength, writeVarint } from '../core/varint.ts'
 
 /**
@@ -31,6 +39,9 @@ const MAX_CHUNK_BYTES = 4 * 1024 * 1024
 
 const CHECKSUM_BYTES = 4
 
+/** A UTF-16 unit becomes so many bytes at most. */
+const MAX_UTF8_BYTES = 3
+
 /** A value in the form in which it is stored: codec byte and payload. The birth and checksum make it a record. */
 export interface Payload {
   readonly codec: number
@@ -45,6 +56,18 @@ export interface ParsedRecord extends Payload {
 
 /** The payload of a tombstone. */
 export const TOMBSTONE_PAYLOAD: Payload = { codec: TOMBSTONE, bytes: EMPTY_BYTES }
+
+/**
+ * The form in which a value is stored. Most values are short JSON text: that becomes bytes in the record that it is put
+ * into, and has no bytes of its own before.
+ *
+ * @throws {UnserializableValueError} as `encodeValue` does.
+ */
+export function encodePayload(value: unknown, compression: boolean): Payload {
+  const text = exactText(value)
+  if (text !== undefined && text.length * MAX_UTF8_BYTES < COMPRESSION_THRESHOLD) return new TextPayload(text)
+  return toPayload(encodeWithText(value, text), compression)
+}
 
 /** The form in which a value is stored: deflated where that is allowed and saves at least an eighth. */
 export function toPayload(value: EncodedValue, compression: boolean): Payload {
@@ -116,14 +139,13 @@ export function decodePayload(payload: Payload): unknown {
  * out as well. It does not cover the table: a superseded record moves to the history as it is.
  */
 export function encodeRecord(key: Uint8Array, birth: number, payload: Payload): Uint8Array {
-  const { codec, bytes } = payload
-  const end = 1 + varintLength(birth) + bytes.byteLength
+  const end = 1 + varintLength(birth) + payloadLength(payload)
   const record = Buffer.allocUnsafe(end + CHECKSUM_BYTES)
-  record[0] = codec
+  record[0] = payload.codec
   const header = writeVarint(record, 1, birth)
-  record.set(bytes, header)
-  const sum = checksum(bytes, checksumOfRange(record, 0, header, checksum(key)))
-  record.writeUInt32LE(sum, end)
+  if (payload instanceof TextPayload) record.write(payload.text, header, 'utf8')
+  else record.set(payload.bytes, header)
+  record.writeUInt32LE(checksum(record.subarray(0, end), checksum(key)), end)
   return record
 }
 
@@ -194,9 +216,29 @@ class StoredRecord implements ParsedRecord {
   }
 }
 
+/** Short JSON text that is to be stored. */
+class TextPayload implements Payload {
+  readonly codec = JSON_CODEC
+  readonly text: string
+  readonly byteLength: number
+  #bytes: Uint8Array | undefined
+
+  constructor(text: string) {
+    this.text = text
+    this.byteLength = Buffer.byteLength(text)
+  }
+
+  get bytes(): Uint8Array {
+    this.#bytes ??= Buffer.from(this.text)
+    return this.#bytes
+  }
+}
+
 /** How many bytes a payload takes. */
 export function payloadLength(payload: Payload): number {
-  return payload instanceof StoredRecord ? payload.byteLength : payload.bytes.byteLength
+  return payload instanceof TextPayload || payload instanceof StoredRecord
+    ? payload.byteLength
+    : payload.bytes.byteLength
 }
 
 /** Whether two payloads are stored in the same bytes. */

@@ -37,12 +37,12 @@ export function findGaps(known: KnownKey, bounds: readonly number[], touched: To
   const tombstones: number[] = []
   const lost: number[] = []
   const births = [...rows.map(({ first }) => first.birth), ...(live === undefined ? [] : [live])]
-  // Before the first version there is nothing to be taken for another.
+  // Before the first version there is nothing to be taken for another, but one may be lost.
   if (mayHaveLost) {
     const end = births[0] === undefined ? bounds.length : stretchOf(bounds, births[0]) - 1
     let isLost = false
     for (let stretch = 0; stretch <= end; stretch++) {
-      isLost ||= touched.isTouched(key, stretch)
+      isLost ||= touched.mayBeTouched(key, stretch)
       if (isLost) lost.push(stretch)
     }
   }

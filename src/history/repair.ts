@@ -1,6 +1,6 @@
 import { bytesEqual, compareBytes, toByteString } from '../core/bytes.ts'
 import { DataIntegrityError, InvalidArgumentError } from '../core/errors.ts'
-import { counterAt, decodeKey, versionKey } from '../core/key.ts'
+import { counterAt, type KeyCodec, PLAIN_KEYS, splitVersionKey, versionKey } from '../core/key.ts'
 import { abortSignal, callback, checkOptions } from '../core/options.ts'
 import { Turns } from '../core/turns.ts'
 import type { Engine, Row, SalvageView, Table } from '../engine/engine.ts'
@@ -13,7 +13,15 @@ import { DEFAULT_LIMITS } from './limits.ts'
 import { LostSpans } from './lost-spans.ts'
 import { openCounter, openJsonRow, sealCounter, sealMeta } from './meta-row.ts'
 import { OperationIds } from './operation-id.ts'
-import { CHAIN, decodePayload, encodeRecord, parseRecord, TOMBSTONE, TOMBSTONE_PAYLOAD } from './record.ts'
+import {
+  CHAIN,
+  decodePayload,
+  encodeRecord,
+  type ParsedRecord,
+  parseRecord,
+  TOMBSTONE,
+  TOMBSTONE_PAYLOAD,
+} from './record.ts'
 import { findGaps, type KnownVersion } from './repair-key.ts'
 import { epochsToFree, markForFreeing, putSnapshot, type SnapshotRow } from './snapshot-table.ts'
 import { StoreWriter } from './store-writer.ts'
@@ -58,7 +66,10 @@ export interface RepairSummary {
   readonly lost: {
     /** In the order of the keys. */
     readonly keys: readonly LostKey[]
-    /** How many keys of the current state are lost beside those, with their names; absent where that is lost too. */
+    /**
+     * How many keys of the current state are lost beside those that certainly are, with their names or as one that is not
+     * certain; absent where that is lost too. Keys that only snapshots held are not counted.
+     */
     readonly unnamedKeys?: number
     /** Snapshots that are lost whole; where their list is damaged, those that were deleted before are among them. */
     readonly snapshots: readonly string[]
@@ -133,26 +144,22 @@ async function repairInto(
   to: Engine,
   options: RepairOptions,
 ): Promise<RepairSummary> {
-  refuseEncryptedKeys(from)
-  const work = new Repair(view, options)
+  const keys = from.keyCodec ?? PLAIN_KEYS
+  const work = new Repair(view, keys, options)
   await work.look()
   await to.open()
   try {
-    refuseEncryptedKeys(to)
     const writer = new StoreWriter(to)
     await writer.begin()
-    return await work.write(writer)
+    return await work.write(writer, keysFor(keys, to.keyCodec ?? PLAIN_KEYS))
   } finally {
     await to.close()
   }
 }
 
-/** Rows are taken over with the keys under which they are stored, which mean something to their own store only. */
-function refuseEncryptedKeys(engine: Engine): void {
-  if (engine.keyCodec === undefined || engine.keyCodec.ordered) return
-  throw new InvalidArgumentError(
-    'A store whose keys are encrypted cannot be repaired, nor be what a repair makes. Take it from a backup; verify() says what is damaged, and what is whole can be read as before.',
-  )
+/** How the new store stores a key that the damaged one stores like that: not as it stands where keys are encrypted, here or there. */
+function keysFor(ours: KeyCodec, theirs: KeyCodec): (key: Uint8Array) => Uint8Array {
+  return ours.ordered && theirs.ordered ? key => key : key => theirs.encode(ours.decode(key))
 }
 
 /** Rows that no tree leads to, of one table: the newest of each key. */
@@ -171,8 +178,14 @@ interface KeyState {
   readonly rows: readonly HistoryRow[]
 }
 
+interface KeyedState extends KeyState {
+  readonly key: Uint8Array
+}
+
 class Repair {
   readonly #view: SalvageView
+  /** Those of the damaged store: everything here goes by its keys as they are stored, and in the order of these. */
+  readonly #keyCodec: KeyCodec
   readonly #options: RepairOptions
   readonly #turns = new Turns()
   readonly #problems: Problem[] = []
@@ -205,8 +218,9 @@ class Repair {
   #values = 0
   #keys = 0
 
-  constructor(view: SalvageView, options: RepairOptions) {
+  constructor(view: SalvageView, keyCodec: KeyCodec, options: RepairOptions) {
     this.#view = view
+    this.#keyCodec = keyCodec
     this.#options = options
     for (const { table, message } of view.damage) this.#problems.push({ message, ...(table && { table }) })
   }
@@ -369,8 +383,8 @@ class Repair {
     this.#problems.push({ table, message: error instanceof Error ? error.message : String(error) })
   }
 
-  /** Writes the new store. */
-  async write(writer: StoreWriter): Promise<RepairSummary> {
+  /** Writes the new store, in which a key is stored as `toStored` says. */
+  async write(writer: StoreWriter, toStored: (key: Uint8Array) => Uint8Array): Promise<RepairSummary> {
     const lists = new Map<number, ChangedKeys>()
     const bytes = new StoredBytesChange()
     const firstListed = await this.#firstListed()
@@ -386,7 +400,9 @@ class Repair {
       keys.set(toByteString(key), 0)
       listed++
     }
-    for await (const { key, live, rows } of this.#states()) {
+    for await (const state of this.#states()) {
+      const key = toStored(state.key)
+      const { live, rows } = withKey(state, key)
       if (live !== undefined) {
         await writer.put('live', key, live)
         const { birth } = parseRecord(key, live)
@@ -440,7 +456,7 @@ class Repair {
   }
 
   /** Key by key, what the new store shall hold. */
-  async *#states(): AsyncGenerator<KeyState & { readonly key: Uint8Array }, void, undefined> {
+  async *#states(): AsyncGenerator<KeyedState, void, undefined> {
     const live = peekable(this.#wholeRows('live'))
     const history = peekable(this.#wholeRows('history'))
     for (;;) {
@@ -464,15 +480,7 @@ class Repair {
     }
   }
 
-  #state(
-    key: Uint8Array,
-    stored: Uint8Array | undefined,
-    found: readonly HistoryRow[],
-  ): {
-    readonly key: Uint8Array
-    readonly live: Uint8Array | undefined
-    readonly rows: readonly HistoryRow[]
-  } {
+  #state(key: Uint8Array, stored: Uint8Array | undefined, found: readonly HistoryRow[]): KeyedState {
     const whole = this.#withoutOutdated(key, stored, withoutOverlaps(found))
     const { live, rows } = this.#takeBack(key, whole.live, whole.rows)
     const mayHaveLost = this.#spans.has(key)
@@ -545,7 +553,7 @@ class Repair {
     if (versions.length === 0 && !current) return
     const certain =
       distinct.some(stretch => touched.isTouched(key, stretch)) && !touched.isRemoved(toByteString(key))
-    this.#lostKeys.push({ key: decodeKey(key), versions, current, certain })
+    this.#lostKeys.push({ key: this.#keyCodec.decode(key), versions, current, certain })
   }
 
   /** Keys of which nothing is left but their names. */
@@ -627,7 +635,7 @@ class Repair {
   }
 
   #summary(): RepairSummary {
-    const lostNow = this.#lostKeys.filter(({ current }) => current).length
+    const lostNow = this.#lostKeys.filter(({ current, certain }) => current && certain).length
     const size = this.#head?.pending === 0 ? this.#head.size : undefined
     return {
       keys: this.#keys,
@@ -713,6 +721,22 @@ function withoutOverlaps(rows: readonly HistoryRow[]): HistoryRow[] {
     kept.push(row)
   }
   return kept
+}
+
+/** The records of a key under another one, of which their checksums know. */
+function withKey({ key: before, live, rows }: KeyedState, key: Uint8Array): KeyState {
+  if (key === before) return { live, rows }
+  const rekeyed = (record: ParsedRecord): Uint8Array => encodeRecord(key, record.birth, record)
+  return {
+    live: live && rekeyed(parseRecord(before, live)),
+    rows: rows.map(({ row, ...known }) => ({
+      ...known,
+      row: {
+        key: versionKey(key, splitVersionKey(row.key).birth),
+        value: rekeyed(parseRecord(before, row.value)),
+      },
+    })),
+  }
 }
 
 function tombstoneRow(key: Uint8Array, birth: number): HistoryRow {

@@ -2,6 +2,7 @@ import { DataIntegrityError, SnapshotNotFoundError } from '../core/errors.ts'
 import { counterAt, counterKey } from '../core/key.ts'
 import { type MaybePromise, whenReady } from '../core/maybe-promise.ts'
 import type { Batch, Row, View } from '../engine/engine.ts'
+import { changeCounts, countedThrough, deleteChangeCount, putCountedThrough } from './change-counts.ts'
 import type { Head } from './head.ts'
 import { openMark, sealMeta } from './meta-row.ts'
 import { encodeRecord, type Payload, parseRecord } from './record.ts'
@@ -40,6 +41,12 @@ export async function listSnapshotRows(view: View, after = 0): Promise<SnapshotR
 /** The newest snapshot, if there is any. */
 export async function newestSnapshot(view: View): Promise<SnapshotRow | undefined> {
   const row = (await view.scan('snapshots', { reverse: true, limit: 1 })).rows[0]
+  return row && parseSnapshot(row)
+}
+
+/** The snapshot before one, if there is any. */
+export async function snapshotBefore(view: View, { version }: SnapshotRow): Promise<SnapshotRow | undefined> {
+  const row = (await view.scan('snapshots', { lt: counterKey(version), reverse: true, limit: 1 })).rows[0]
   return row && parseSnapshot(row)
 }
 
@@ -113,12 +120,13 @@ export async function epochsToFree(view: View): Promise<number[]> {
  * From this commit on, no read at them succeeds; only later commits free what they alone could see. Returns the head
  * with the newest snapshot that remains, by which superseded records are preserved.
  */
-export function dropSnapshots(
+export async function dropSnapshots(
+  view: View,
   batch: Batch,
   head: Head,
   all: readonly SnapshotRow[],
   versions: ReadonlySet<number>,
-): Head {
+): Promise<Head> {
   let latestSnapshot = 0
   for (const { version, epoch } of all) {
     if (versions.has(version)) {
@@ -128,5 +136,31 @@ export function dropSnapshots(
       latestSnapshot = epoch
     }
   }
+  await dropCounts(view, batch, all, versions)
   return { ...head, latestSnapshot }
+}
+
+/** What was counted up to a snapshot goes with it, and the next one, which now answers for more, is counted again. */
+async function dropCounts(
+  view: View,
+  batch: Batch,
+  all: readonly SnapshotRow[],
+  versions: ReadonlySet<number>,
+): Promise<void> {
+  const counts = await changeCounts(view)
+  if (counts.size === 0) return
+  let recountFrom: number | undefined
+  let [isMerged, isLong] = [false, false]
+  for (const { version, epoch } of all) {
+    isLong ||= counts.has(epoch)
+    isMerged ||= versions.has(version)
+    if (versions.has(version)) {
+      deleteChangeCount(batch, epoch)
+      continue
+    }
+    if (isMerged && isLong) recountFrom ??= version
+    ;[isMerged, isLong] = [false, false]
+  }
+  if (recountFrom === undefined) return
+  putCountedThrough(batch, Math.min(await countedThrough(view), recountFrom - 1))
 }

@@ -75,6 +75,43 @@ export class Operation implements ByteMeter {
   }
 }
 
+let resolveNewest: () => void
+let rejectNewest: (error: unknown) => void
+
+/** What every {@link Effect} makes its promise with: a function for each would be one more thing to keep. */
+function keepResolvers(resolve: () => void, reject: (error: unknown) => void): void {
+  resolveNewest = resolve
+  rejectNewest = reject
+}
+
+/** A call under way that has no result. */
+class Effect {
+  readonly promise: Promise<void> = new Promise(keepResolvers)
+  readonly #resolve = resolveNewest
+  readonly #reject = rejectNewest
+  readonly #operation: Operation
+  /** When it began, if it is timed. */
+  readonly #start: number | undefined
+
+  constructor(operation: Operation, start: number | undefined) {
+    this.#operation = operation
+    this.#start = start
+  }
+
+  /** It has come to its end, or, with an error, it has failed. */
+  settled(error?: unknown): void {
+    const operation = this.#operation
+    if (error !== undefined) {
+      operation.errors++
+      this.#reject(error)
+    } else {
+      if (this.#start !== undefined) operation.record((performance.now() - this.#start) * NANOSECONDS)
+      this.#resolve()
+    }
+    operation.finished()
+  }
+}
+
 /** Measures the calls of a store by name, in a bounded space, and knows when none is under way. */
 export class OperationRecorder {
   readonly #engine: string
@@ -108,40 +145,29 @@ export class OperationRecorder {
   }
 
   /**
-   * The same for a call without a result, that tells by `settled` when it has come to an end, and with which error. It makes
-   * nothing but the promise that its caller waits for.
+   * The same for a call without a result, that tells the {@link Effect} that it is given when it has come to an end, and
+   * with which error. There may be many under way: each keeps little beside the promise that its caller waits for.
    */
   measureEffect(
     operation: Operation,
-    call: (meter: ByteMeter, settled: (error?: unknown) => void) => void,
+    call: (meter: ByteMeter, effect: Pick<Effect, 'settled'>) => void,
   ): Promise<void> {
     if (isTraced()) {
       const traced = (meter: ByteMeter): Promise<void> =>
         new Promise((resolve, reject) => {
-          call(meter, error => (error === undefined ? resolve() : reject(error)))
+          call(meter, { settled: error => (error === undefined ? resolve() : reject(error)) })
         })
       return this.#run(operation, traced, operation.finished)
     }
     const timed = isTimed(operation.count++)
     this.#underWay++
-    const start = timed ? performance.now() : 0
-    return new Promise((resolve, reject) => {
-      const settled = (error?: unknown): void => {
-        if (error !== undefined) {
-          operation.errors++
-          reject(error)
-        } else {
-          if (timed) operation.record((performance.now() - start) * NANOSECONDS)
-          resolve()
-        }
-        operation.finished()
-      }
-      try {
-        call(operation, settled)
-      } catch (error) {
-        settled(error)
-      }
-    })
+    const effect = new Effect(operation, timed ? performance.now() : undefined)
+    try {
+      call(operation, effect)
+    } catch (error) {
+      effect.settled(error)
+    }
+    return effect.promise
   }
 
   #run<T, R>(

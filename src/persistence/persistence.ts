@@ -4,14 +4,19 @@ import { decodeKey, encodeKey } from '../core/key.ts'
 import type { Logger } from '../core/logger.ts'
 import { isPromiseLike, type MaybePromise } from '../core/maybe-promise.ts'
 import { abortSignal, callback, checkOptions, invalidOption } from '../core/options.ts'
-import { type EncodedValue, encodeValue } from '../core/value-codec.ts'
 import type { EncryptionKey } from '../crypto/encryption-key.ts'
 import { isEncrypted } from '../encryption/is-encrypted.ts'
 import type { RotateOptions } from '../encryption/rotate-key.ts'
 import type { EngineStats } from '../engine/engine.ts'
 import type { CompactOptions, CompactSummary, History } from '../history/history.ts'
 import type { PackTotals } from '../history/packer.ts'
-import { decodePayload, type Payload, payloadsEqual, toPayload } from '../history/record.ts'
+import {
+  decodePayload,
+  encodePayload,
+  type Payload,
+  payloadLength,
+  payloadsEqual,
+} from '../history/record.ts'
 import { checkVerifyOptions, type Verification, type VerifyOptions } from '../history/verify.ts'
 import type { Difference, SnapshotComparison } from '../snapshot/compare.ts'
 import type { ExportSnapshotOptions } from '../snapshot/export-snapshot.ts'
@@ -132,8 +137,9 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
   }
 
   #encode(value: unknown, meter: ByteMeter): Payload {
-    const payload = toPayload(encodeDefined(value), this.#parts.compression)
-    meter.bytes += payload.bytes.byteLength
+    assertDefined(value)
+    const payload = encodePayload(value, this.#parts.compression)
+    meter.bytes += payloadLength(payload)
     return payload
   }
 
@@ -206,8 +212,8 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
    */
   set<K extends KeyOf<S>>(key: K, value: S[K]): Promise<void> {
     if (this.#closing !== undefined) return Promise.reject(new StoreClosedError())
-    return this.#recorder.measureEffect(this.#sets, (meter, settled) => {
-      this.#history.put(this.#history.keys.encode(key), this.#encode(value, meter), settled)
+    return this.#recorder.measureEffect(this.#sets, (meter, call) => {
+      this.#history.put(this.#history.keys.encode(key), this.#encode(value, meter), call)
     })
   }
 
@@ -221,15 +227,13 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
         ? entries
         : Object.entries(propertiesOf(entries, 'entries'))
       const targets = new Map<string, { readonly key: Uint8Array; readonly payload: Payload }>()
+      const encode = (value: unknown): Payload => encodePayload(value, this.#parts.compression)
       let bytes = 0
       for (const pair of pairs) {
         if (!Array.isArray(pair)) throw invalidOption('entries', 'made of [key, value] pairs', pair)
         const key = this.#history.keys.encode(pair[0])
-        const payload = toPayload(
-          encodeUnder(pair[0] as string, pair[1], encodeValue),
-          this.#parts.compression,
-        )
-        bytes += payload.bytes.byteLength
+        const payload = encodeUnder(pair[0] as string, pair[1], encode)
+        bytes += payloadLength(payload)
         targets.set(pair[0] as string, { key, payload })
       }
       meter.bytes += bytes
@@ -636,11 +640,6 @@ function assertDefined(value: unknown): void {
     'undefined cannot be stored as a value: reads return it for absent keys. Use delete() to remove a key, or null.',
     '$',
   )
-}
-
-function encodeDefined(value: unknown): EncodedValue {
-  assertDefined(value)
-  return encodeValue(value)
 }
 
 /** Says under which key a value stands that cannot be stored. */

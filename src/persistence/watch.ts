@@ -4,7 +4,8 @@ import type { View } from '../engine/engine.ts'
 import { readChangedKeys } from '../history/change-list.ts'
 import { ADDED, type LogEntry, REMOVED, readLog, TOUCHED } from '../history/commit-log.ts'
 import type { Head } from '../history/head.ts'
-import type { History, LogPosition } from '../history/history.ts'
+import type { History } from '../history/history.ts'
+import type { LogPosition } from '../history/log-starts.ts'
 import { readManyAt } from '../history/reader.ts'
 import { decodePayload, type ParsedRecord } from '../history/record.ts'
 import { listSnapshotRows } from '../history/snapshot-table.ts'
@@ -64,7 +65,7 @@ export class Watcher<S> implements AsyncIterableIterator<Change<S>> {
     this.#left = keyRange.limit ?? Number.POSITIVE_INFINITY
     this.#onEnd = onEnd
     // "From now on" is from this call, not from the first `next()`.
-    this.#start = history.position()
+    this.#start = history.start()
     this.#start.catch(() => undefined)
     this.#unsubscribe.push(history.onCommit(() => this.#rouse()))
     const { engine } = history
@@ -118,8 +119,11 @@ export class Watcher<S> implements AsyncIterableIterator<Change<S>> {
         if (this.#buffer.length === 0) await this.#sleep()
       }
     } catch (error) {
-      this.end()
-      throw error
+      // Once it has ended, what it asked for is of no interest any more: the store may be closed.
+      if (!this.#ended) {
+        this.end()
+        throw error
+      }
     }
     this.end()
     return { done: true, value: undefined }

@@ -5,7 +5,7 @@ import { abortSignal, boolean, callback, checkOptions, invalidOption } from '../
 import { encodeValue } from '../core/value-codec.ts'
 import type { Engine, View } from '../engine/engine.ts'
 import type { BulkProgress, BulkSummary } from '../history/bulk-commit.ts'
-import { summarizeChanges } from '../history/change-list.ts'
+import { summarizeChanges } from '../history/change-summary.ts'
 import { lastLoggedEpoch } from '../history/commit-log.ts'
 import type { Head } from '../history/head.ts'
 import { History, type HistoryOptions, type Moment, type SnapshotSelection } from '../history/history.ts'

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { cp, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
@@ -5,6 +6,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { PersistentCache } from '../../src/cache/index.ts'
 import {
   createPersistence,
+  type Engine,
+  encrypted,
   ImportError,
   lmdb,
   memory,
@@ -18,6 +21,7 @@ import {
   corrupt,
   differenceOf,
   fillSample,
+  type Saved,
   type States,
 } from '../support/corruption.ts'
 import { seededRandom } from '../support/random.ts'
@@ -27,7 +31,21 @@ import { soakSize, timeFor } from './size.ts'
 
 const { inputs, seed, isSoak } = soakSize(120)
 
-describe('a damaged data file', () => {
+/** Stores, and how they are opened. */
+const STORES = [
+  { store: 'a plain store', options: {}, share: 1 },
+  {
+    store: 'a store whose values and keys are encrypted',
+    options: { encryptionKey: randomBytes(32), encryptKeys: true },
+    share: 0.5,
+  },
+]
+
+describe.each(STORES)('a damaged data file of $store', ({ store, options, share }) => {
+  const { encryptionKey } = options
+  const tries = Math.ceil(inputs * share)
+  const engineOf = (path: string): Engine =>
+    encryptionKey === undefined ? lmdb(path) : encrypted(lmdb(path), { key: encryptionKey })
   const reader = new StoreReader()
   let folder: string
   let whole: string
@@ -39,13 +57,13 @@ describe('a damaged data file', () => {
     folder = await scratchFolder()
     whole = join(folder, 'whole')
     damaged = join(folder, 'damaged')
-    expected = await fillSample(whole, seededRandom(seed))
+    expected = await fillSample(whole, seededRandom(seed), options)
     await cp(whole, damaged, { recursive: true })
     const files = ['generation-1/data.mdb', 'generation-1/lock.mdb', 'CURRENT']
     contents = new Map(
       await Promise.all(files.map(async file => [file, await readFile(join(whole, file))] as const)),
     )
-    expect(await verify(lmdb(whole))).toMatchObject({ ok: true })
+    expect(await verify(engineOf(whole))).toMatchObject({ ok: true })
   })
   afterAll(async () => {
     await reader.close()
@@ -58,7 +76,7 @@ describe('a damaged data file', () => {
       const counts = new Map<string, number>()
       const count = (what: string, by = 1): void => void counts.set(what, (counts.get(what) ?? 0) + by)
       const began = performance.now()
-      for (let i = 0; i < inputs; i++) {
+      for (let i = 0; i < tries; i++) {
         // Each has a seed of its own, to be tried again alone.
         const random = seededRandom(seed * 1_000_003 + i)
         const file =
@@ -76,9 +94,9 @@ describe('a damaged data file', () => {
           `corruption ${i} of seed ${seed}: ${damage.kind} at ${damage.at} of ${file}`,
         ).toBeUndefined()
       }
-      if (isSoak) report('data files', counts, began)
+      if (isSoak) report(`data files of ${store}`, counts, began)
     },
-    timeFor(inputs, 5000),
+    timeFor(tries, 5000),
   )
 
   async function faultOf(
@@ -89,12 +107,29 @@ describe('a damaged data file', () => {
     const target = memory()
     let isFound = true
     try {
-      isFound = !(await verify(lmdb(damaged))).ok
+      isFound = !(await verify(engineOf(damaged))).ok
     } catch (error) {
       if (typeof (error as PersistenceError).code !== 'string') return `verify: ${(error as Error).stack}`
     }
     count(isFound ? 'found by verify' : 'not found, as nothing is wrong')
-    const outcome = await reader.read(damaged)
+    let saved: Saved | undefined
+    let failure: string | undefined
+    try {
+      const summary = await repair(engineOf(damaged), target)
+      const repaired = await verify(target)
+      if (!repaired.ok) return `the repaired store: ${JSON.stringify(repaired.problems.slice(0, 3))}`
+      saved = await checkRepaired(target, summary, expected)
+    } catch (error) {
+      if (typeof (error as PersistenceError).code !== 'string') return `repair: ${(error as Error).stack}`
+      count('repairs that find nothing to read')
+      failure = isFound ? undefined : `repair: ${(error as Error).message}`
+    }
+    count('values saved by repairs', saved?.values)
+    count('values lost', saved?.lost)
+    if (!isFound && saved !== undefined && saved.lost > 0)
+      failure = `a repair of what verify finds whole loses ${saved.lost} values`
+    // At last: whoever opens a store in the ordinary way writes to it, damaged or not.
+    const outcome = await reader.read(damaged, encryptionKey && { encryptionKey })
     const difference = 'states' in outcome ? differenceOf(outcome.states, expected) : undefined
     if ('ended' in outcome) count(`reading without verify: ended by LMDB (${outcome.ended})`)
     else if ('error' in outcome) count('reading without verify: an error')
@@ -103,21 +138,7 @@ describe('a damaged data file', () => {
     if (!isFound && !('states' in outcome && difference === undefined)) {
       return `not found by verify, but reading it: ${JSON.stringify('states' in outcome ? difference : outcome)}`
     }
-    let saved: Awaited<ReturnType<typeof checkRepaired>>
-    try {
-      const summary = await repair(lmdb(damaged), target)
-      const repaired = await verify(target)
-      if (!repaired.ok) return `the repaired store: ${JSON.stringify(repaired.problems.slice(0, 3))}`
-      saved = await checkRepaired(target, summary, expected)
-    } catch (error) {
-      if (typeof (error as PersistenceError).code !== 'string') return `repair: ${(error as Error).stack}`
-      count('repairs that find nothing to read')
-      return isFound ? undefined : `repair: ${(error as Error).message}`
-    }
-    count('values saved by repairs', saved.values)
-    count('values lost', saved.lost)
-    if (!isFound && saved.lost > 0) return `a repair of what verify finds whole loses ${saved.lost} values`
-    return saved.fault
+    return failure ?? saved?.fault
   }
 })
 

@@ -2,7 +2,8 @@ import { join } from 'node:path'
 import { afterAll, expect, it } from 'vitest'
 import { bundleProgram, removeBundles } from '../support/bundle.ts'
 import { temporaryFolder } from '../support/stores.ts'
-import { crashStore, newTally } from './crash-store.ts'
+import { crashStores } from './crash-lanes.ts'
+import { newTally } from './crash-store.ts'
 import { writeImportFiles } from './import-files.ts'
 
 const KILLS = 100
@@ -19,14 +20,10 @@ it(`survives ${KILLS} kills with all that was acknowledged, and nothing by halve
   const program = await bundleProgram(new URL('./writer.ts', import.meta.url))
   const files = await writeImportFiles(join(folder, 'files'))
   const tally = newTally()
-  let seed = 1
-  const lane = async (): Promise<void> => {
-    while (tally.kills < KILLS) {
-      const options = { seed: seed++, rounds: ROUNDS, folder: join(folder, `seed-${seed}`), program, files }
-      await crashStore(options, tally)
-    }
-  }
-  await Promise.all(Array.from({ length: AT_ONCE }, lane))
+  await crashStores(
+    { kills: KILLS, firstSeed: 1, rounds: ROUNDS, atOnce: AT_ONCE, folder, program, files },
+    tally,
+  )
   expect(tally.kills).toBeGreaterThanOrEqual(KILLS)
   // They landed in calls of many kinds, and left work to do for whoever came next.
   expect(tally.doing.size).toBeGreaterThan(10)

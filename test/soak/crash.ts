@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { bundleProgram, removeBundles } from '../support/bundle.ts'
-import { crashStore, newTally } from './crash-store.ts'
+import { crashStores } from './crash-lanes.ts'
+import { newTally } from './crash-store.ts'
 import { writeImportFiles } from './import-files.ts'
 
 const { values } = parseArgs({
@@ -33,17 +34,14 @@ let seed = firstSeed
 try {
   const program = await bundleProgram(new URL('./writer.ts', import.meta.url))
   const files = await writeImportFiles(join(folder, 'files'))
-  const lane = async (): Promise<void> => {
-    while (tally.kills < kills && performance.now() < deadline) {
-      const chosen = seed++
-      await crashStore(
-        { seed: chosen, rounds, deadline, folder: join(folder, `seed-${chosen}`), program, files },
-        tally,
-      )
-      if ((chosen - firstSeed) % 10 === 9) console.log(`seed ${chosen}: ${tally.kills} kills, ${seconds()} s`)
-    }
+  const onStore = (passed: number): void => {
+    seed = Math.max(seed, passed + 1)
+    if ((passed - firstSeed) % 10 === 9) console.log(`seed ${passed}: ${tally.kills} kills, ${seconds()} s`)
   }
-  await Promise.all(Array.from({ length: atOnce }, lane))
+  seed = await crashStores(
+    { kills, firstSeed, rounds, atOnce, deadline, folder, program, files, onStore },
+    tally,
+  )
   await rm(folder, { recursive: true })
 } catch (error) {
   // The store that failed stays where it is.

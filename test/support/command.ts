@@ -1,5 +1,8 @@
 import { Readable, Writable } from 'node:stream'
+import { setTimeout as delay } from 'node:timers/promises'
+import { onTestFinished, vi } from 'vitest'
 import { run } from '../../src/command/run.ts'
+import { Persistence } from '../../src/persistence/persistence.ts'
 
 /** How a command is run. */
 export interface CommandOptions {
@@ -33,6 +36,15 @@ export async function runCommand(args: readonly string[], options: CommandOption
     signal: options.signal ?? new AbortController().signal,
   })
   return { code, stdout: stdout.text, stderr: stderr.text }
+}
+
+/** Counts the watchers that commands begin from now on. Returns what waits for so many. */
+export function countWatchers(): (count: number) => Promise<void> {
+  const watch = vi.spyOn(Persistence.prototype, 'watch')
+  onTestFinished(() => watch.mockRestore())
+  return async count => {
+    while (watch.mock.calls.length < count) await delay(1)
+  }
 }
 
 class Sink extends Writable {

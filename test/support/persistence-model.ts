@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import type { Engine, Row, Table, View } from '../../src/engine/engine.ts'
-import { summarizeChanges } from '../../src/history/change-list.ts'
+import { firstListedEpoch, readChangedKeys } from '../../src/history/change-list.ts'
+import { summarizeChanges } from '../../src/history/change-summary.ts'
 import type { History } from '../../src/history/history.ts'
 import type { HistoryLimits } from '../../src/history/limits.ts'
 import { parseRecord, TOMBSTONE } from '../../src/history/record.ts'
@@ -568,7 +569,7 @@ class Pair {
     await this.#checkBytes()
   }
 
-  /** What the store says of the bytes between snapshots, against a look at every record. */
+  /** What the store says of the bytes and changes between snapshots, against a look at every record and list. */
   async #checkBytes(): Promise<void> {
     await this.history.view(async (view, head) => {
       if (head.pending !== 0) return
@@ -593,8 +594,18 @@ class Pair {
       }
       const ends = [...sealed, head.epoch]
       const ranges = ends.map((through, i) => ({ after: ends[i - 1] ?? 0, through }))
-      const told = (await summarizeChanges(view, ranges, this.history.limits)).map(({ bytes }) => bytes)
-      assert.deepEqual(told, counted)
+      const { limits } = this.history
+      const told = await summarizeChanges(view, ranges, limits)
+      assert.deepEqual(
+        told.map(({ bytes }) => bytes),
+        counted,
+      )
+      const from = await firstListedEpoch(view)
+      for (const [i, { after, through }] of ranges.entries()) {
+        const listed = { after: Math.max(after, from - 1), through }
+        const { keys } = await readChangedKeys(view, listed, { ...limits, pageKeys: 1_000_000 })
+        assert.equal(told[i]?.changes, keys.length)
+      }
     })
   }
 

@@ -2,6 +2,7 @@ import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import type { PersistenceOptions } from '../../src/index.ts'
 import type { States } from './corruption.ts'
 
 const PROGRAM = fileURLToPath(new URL('../fixtures/store-reader.mjs', import.meta.url))
@@ -18,7 +19,10 @@ export type ReadOutcome =
 export class StoreReader {
   #child: ChildProcess | undefined
 
-  async read(path: string): Promise<ReadOutcome> {
+  async read(
+    basePath: string,
+    options: Pick<PersistenceOptions, 'encryptionKey'> = {},
+  ): Promise<ReadOutcome> {
     this.#child ??= await start()
     const child = this.#child
     const done = new AbortController()
@@ -27,7 +31,7 @@ export class StoreReader {
     const answered = once(child, 'message', { signal }).then(([answer]) => answer as ReadOutcome)
     const late = delay(HANGING, { ended: 'it hangs' }, { signal })
     for (const outcome of [gone, answered, late]) outcome.catch(() => undefined)
-    child.send(path)
+    child.send({ basePath, ...options })
     const outcome = await Promise.race([answered, gone, late])
     done.abort()
     if ('ended' in outcome) await this.close()

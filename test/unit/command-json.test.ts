@@ -1,9 +1,8 @@
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { setTimeout as delay } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
 import { createPersistence } from '../../src/index.ts'
-import { runCommand } from '../support/command.ts'
+import { countWatchers, runCommand } from '../support/command.ts'
 import { ROOT } from '../support/examples.ts'
 import { hasShape, parseShape } from '../support/json-shape.ts'
 import { temporaryFolder } from '../support/stores.ts'
@@ -92,8 +91,9 @@ describe('the JSON of each command', () => {
       expect(code === 0 || line.includes('nobody'), line).toBe(true)
       see(line, stdout)
     }
+    const watchers = countWatchers()
     const watching = runCommand(['watch', '--limit', '2', '--json'], { cwd })
-    await delay(300)
+    await watchers(1)
     await using store = await createPersistence({ basePath: join(cwd, '.varve') })
     await store.set('watched', 1)
     await store.delete('watched')

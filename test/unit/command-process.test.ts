@@ -2,6 +2,7 @@ import { execFile, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { chmod, readdir, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { completionScript } from '../../src/command/completion-script.ts'
@@ -15,6 +16,11 @@ import { temporaryFolder } from '../support/stores.ts'
 
 const COMMAND = join(ROOT, 'dist', 'command', 'main.js')
 const run = promisify(execFile)
+
+/** Loaded into a process, tells its parent to what events of the process it listens. */
+const TELL_LISTENERS = `data:text/javascript,${encodeURIComponent(
+  "process.on('newListener', name => { if (typeof name === 'string') process.send(name) })",
+)}`
 
 let cwd: string
 
@@ -61,15 +67,26 @@ describe('the process', () => {
     ['replay -', '{}\nnot JSON\n', undefined, 6],
   ] as const)('%s does not wait for a pipe that stays open', async (line, given, signal, code) => {
     await fill(1)
-    const child = spawn(process.execPath, [COMMAND, ...line.split(' ')], {
+    const child = spawn(process.execPath, ['--import', TELL_LISTENERS, COMMAND, ...line.split(' ')], {
       cwd,
-      stdio: ['pipe', 'ignore', 'ignore'],
+      stdio: ['pipe', 'ignore', 'ignore', 'ipc'],
     })
-    child.stdin.write(given)
-    if (signal !== undefined) setTimeout(() => child.kill(signal), 700)
-    const [exit] = await once(child, 'exit')
+    const exited = once(child, 'exit')
+    child.stdin?.write(given)
+    if (signal !== undefined) {
+      let listens = false
+      child.on('message', name => {
+        listens ||= name === signal
+      })
+      // Before that, the system would end the process.
+      while (!listens) await delay(5)
+      // Then it comes to read the pipe.
+      await delay(300)
+      child.kill(signal)
+    }
+    const [exit] = await exited
     expect(exit).toBe(code)
-    child.stdin.destroy()
+    child.stdin?.destroy()
   })
 
   it('reads and writes pipes', async () => {
@@ -90,10 +107,11 @@ describe('the process', () => {
     )
     await writeFile(join(cwd, 'state.jsonl'), lines.join(''))
     const child = spawn(process.execPath, [COMMAND, 'import', 'state.jsonl'], { cwd })
+    const exited = once(child, 'exit')
     // As soon as it has begun: the import has its stage in the store, or is about to.
     while (!(await isBusy(join(cwd, '.varve')))) await new Promise(resolve => setTimeout(resolve, 5))
     child.kill(signal)
-    const [exit] = await once(child, 'exit')
+    const [exit] = await exited
     const store = await createPersistence({ basePath: join(cwd, '.varve') })
     try {
       const size = await store.size()

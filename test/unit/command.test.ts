@@ -5,7 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { Interruption } from '../../src/command/run.ts'
 import { createPersistence, type Persistence } from '../../src/index.ts'
-import { type CommandOptions, type CommandResult, runCommand } from '../support/command.ts'
+import { type CommandOptions, type CommandResult, countWatchers, runCommand } from '../support/command.ts'
 import { temporaryFolder } from '../support/stores.ts'
 
 let cwd: string
@@ -543,9 +543,10 @@ describe('care', () => {
 describe('watch', () => {
   it('writes changes as they come, and ends at its limit', async () => {
     await varve('init')
+    const watchers = countWatchers()
     const watching = varve('watch n --limit 2')
     const asJson = varve('watch --limit 1 --json')
-    await delay(300)
+    await watchers(2)
     await withStore(async store => {
       await store.set('n1', { a: 1 })
       await store.delete('n1')
@@ -560,9 +561,10 @@ describe('watch', () => {
 
   it('ends when its user says so', async () => {
     await varve('init')
+    const watchers = countWatchers()
     const stopping = new AbortController()
     const watching = varve('watch', { signal: stopping.signal })
-    await delay(100)
+    await watchers(1)
     stopping.abort(new Interruption(2))
     expect(await watching).toEqual({ code: 130, stdout: '', stderr: '' })
   })

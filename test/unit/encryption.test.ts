@@ -3,6 +3,7 @@ import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { describe, expect, it, onTestFinished } from 'vitest'
+import type { EncryptedEngine } from '../../src/encryption/is-encrypted.ts'
 import { type Engine, type Row, TABLES, type Table } from '../../src/engine/engine.ts'
 import { withView } from '../../src/engine/with-view.ts'
 import {
@@ -80,6 +81,13 @@ async function fill(state: Persistence, rounds = 20): Promise<void> {
   await state.delete('only/1')
   await state.compact()
   await state.set('counter', { round: rounds, note: MARKER })
+}
+
+/** An encrypted engine, open until the test ends. */
+async function openedEncrypted(engine: EncryptedEngine): Promise<EncryptedEngine> {
+  await engine.open()
+  onTestFinished(() => engine.close())
+  return engine
 }
 
 async function contents(state: Persistence): Promise<unknown> {
@@ -286,45 +294,47 @@ describe.each(EMBEDDED)('damage of an encrypted store, on %s', name => {
     expect((await state.verify()).problems).toMatchObject([{ table: 'live', key: 'a' }])
   })
 
-  it('is repaired, into an encrypted store or a plain one', async () => {
+  it.each([[false], [true]])('is repaired, into a store of any kind (encryptKeys: %s)', async encryptKeys => {
     const place = await newPlace(name)
-    const state = await place.open({ encryptionKey: key })
+    const state = await place.open({ encryptionKey: key, encryptKeys })
     await fill(state, 5)
     await state.rotateEncryptionKey(key, { reencrypt: true })
-    const before = await contents(state)
+    const before = (await contents(state)) as [Record<string, unknown>, unknown, unknown]
+    const changes = await state.compareSnapshots('v2', 'head')
     await state.close()
-    const from = (): Engine => encrypted(place.engine(), { key })
+    const from = (): EncryptedEngine => encrypted(place.engine(), { key })
     expect(await verify(from())).toMatchObject({ ok: true })
     const engine = place.engine()
     await engine.open()
     onTestFinished(() => engine.close())
+    const stored = (text: string): Uint8Array => (encryptKeys ? keys.encode(text) : Buffer.from(text))
+    const { keyCodec: keys } = await openedEncrypted(from())
     await engine.commit(async (view, batch) => {
-      batch.put('live', Buffer.from('only/0'), (await view.get('live', Buffer.from('only/2'))) as Uint8Array)
+      batch.put('live', stored('only/0'), (await view.get('live', stored('only/2'))) as Uint8Array)
     })
     expect((await verify(from())).problems).toMatchObject([{ table: 'live', key: 'only/0' }])
-    for (const to of [memory(), encrypted(memory(), { key })]) {
+    for (const to of [
+      memory(),
+      encrypted(memory(), { key }),
+      encrypted(memory(), { key: randomBytes(32), encryptKeys: true }),
+    ]) {
       const { lost } = await repair(from(), to)
       expect(lost.keys.map(lostKey => lostKey.key)).toEqual(['only/0'])
       await using repaired = await createPersistence({ engine: to })
-      const [current, snapshots] = (await contents(repaired)) as [Record<string, unknown>, unknown]
-      const { 'only/0': _, ...rest } = (before as [Record<string, unknown>, unknown])[0]
+      expect((await repaired.verify()).problems).toEqual([])
+      const [current, snapshots, states] = (await contents(repaired)) as typeof before
+      const { 'only/0': _, ...rest } = before[0]
       expect(current).toEqual(rest)
       const tagsOf = (list: unknown): unknown => (list as { tags: unknown }[]).map(({ tags }) => tags)
-      expect(tagsOf(snapshots)).toEqual(tagsOf((before as [unknown, unknown])[1]))
+      expect(tagsOf(snapshots)).toEqual(tagsOf(before[1]))
+      const whole = (before[2] as Record<string, unknown>[]).map(({ 'only/0': _, ...rest }) => rest)
+      expect(states).toEqual(whole)
+      expect(await repaired.compareSnapshots('v2', 'head')).toEqual(changes)
     }
     expect(await codeOf(verify(place.engine()))).toBe('ENCRYPTION_KEY_MISSING')
     expect(await codeOf(verify(encrypted(place.engine(), { key: randomBytes(32) })))).toBe(
       'ENCRYPTION_KEY_WRONG',
     )
-  })
-
-  it('cannot be repaired where keys are encrypted, and is said to be so', async () => {
-    const place = await newPlace(name)
-    const state = await place.open({ encryptionKey: key, encryptKeys: true })
-    await state.set('a', 1)
-    await state.close()
-    const repairing = repair(encrypted(place.engine(), { key }), memory())
-    await expect(repairing).rejects.toThrow(/whose keys are encrypted cannot be repaired/)
   })
 
   it('of the keys is not taken for a wrong key', async () => {

@@ -352,23 +352,54 @@ describe('what is left over', () => {
 
     await engine.open()
     expect(get(engine, 'live', 'a')).toBe('c')
-    expect(await readFile(join(path, 'CURRENT'), 'utf8')).toBe('1\n')
-    await put(engine, 'live', 'a', 'd')
     expect(await readFile(join(path, 'CURRENT'), 'utf8')).toBe('2\n')
+    expect(await readdir(path)).toEqual(['CURRENT', 'generation-2'])
+    await put(engine, 'live', 'a', 'd')
     await engine.close()
     await engine.open()
     expect(get(engine, 'live', 'a')).toBe('d')
-    expect(await readdir(path)).toEqual(['CURRENT', 'generation-2'])
   })
 
-  test('files of generations before are removed when the store is opened', async () => {
+  test('a move that is cut short before CURRENT names it is finished by the next commit', async () => {
+    const path = freshPath()
+    const engine = await openEngine(path)
+    await engine.compact?.()
+    await put(engine, 'live', 'a', 'b')
+    const inTheWay = join(path, 'CURRENT.tmp')
+    await mkdir(inTheWay)
+    await expect(engine.compact?.()).rejects.toThrow(EngineError)
+    expect(await readFile(join(path, 'CURRENT'), 'utf8')).toBe('1\n')
+    await rm(inTheWay, { recursive: true })
+    expect(await readdir(path)).toEqual(['CURRENT', 'generation-1', 'generation-2'])
+
+    await put(engine, 'live', 'a', 'c')
+    expect(await readFile(join(path, 'CURRENT'), 'utf8')).toBe('2\n')
+    expect(await readdir(path)).toEqual(['CURRENT', 'generation-2'])
+    expect(get(engine, 'live', 'a')).toBe('c')
+  })
+
+  test('files that whoever moved the store has not removed go with the next commit of another', async () => {
+    const path = freshPath()
+    const engine = await openEngine(path)
+    const peer = await start('process', 'compact', path)
+    expect((await once(peer, 'exit'))[0]).toBe(0)
+    for (const file of ['data.mdb', 'lock.mdb']) await writeFile(join(path, file), '')
+    await put(engine, 'live', 'a', 'b')
+    expect(await readdir(path)).toEqual(['CURRENT', 'generation-5'])
+  })
+
+  test.each([
+    { files: ['data.mdb', 'lock.mdb'] },
+    // What somebody makes who is about to open the files that another is removing.
+    { files: ['lock.mdb'] },
+    { files: ['lock.mdb.unfinished', 'data.mdb.unfinished'] },
+  ])('files of generations before are removed when the store is opened: $files', async ({ files }) => {
     const path = freshPath()
     const engine = await openEngine(path)
     await engine.compact?.()
     await put(engine, 'live', 'a', 'b')
     await engine.close()
-    await writeFile(join(path, 'data.mdb'), '')
-    await writeFile(join(path, 'lock.mdb'), '')
+    for (const file of files) await writeFile(join(path, file), '')
     await engine.open()
     expect(get(engine, 'live', 'a')).toBe('b')
     expect(await readdir(path)).toEqual(PACKED)

@@ -154,8 +154,10 @@ describe('several processes and threads', () => {
       })
       await once(child, 'message')
       await delay(30 + 25 * round)
+      const disconnected = once(child, 'disconnect')
       child.kill('SIGKILL')
-      await exited(child)
+      // Then everything that it has said is heard.
+      await Promise.all([exited(child), disconnected])
       const before = read(engine)
       expect(before).toBeGreaterThanOrEqual(acknowledged)
       expect(before).toBeLessThanOrEqual(acknowledged + 2)

@@ -196,7 +196,8 @@ describe.skipIf(POSTGRES === '')('a server that cannot be used', () => {
       code: 'ENGINE_TOO_MANY_CONNECTIONS',
     })
     await Promise.all([one.end(), two.end()])
-    const state = await open({ connectionString: url, schema })
+    // Sooner than connections that nobody uses are closed by the clock.
+    const state = await open({ connectionString: url, schema, retryTimeout: 8_000 })
     // With the two that are left it goes on, whatever asks at the same time.
     await Promise.all(Array.from({ length: 30 }, (_, i) => state.set(`key ${i}`, i)))
     const reads = Array.from({ length: 30 }, (_, i) => state.getMany([`key ${i}`]))

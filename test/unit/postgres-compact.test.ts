@@ -5,19 +5,25 @@ import { postgres } from '../../src/engine/postgres.ts'
 import { createPersistence, type Persistence } from '../../src/index.ts'
 import { POSTGRES } from '../support/stores.ts'
 
-/** A schema of its own, so that its size is that of the stores made here. */
-async function newSchema(options = ''): Promise<(store: string) => Promise<Persistence>> {
-  const schema = `compact ${randomUUID().slice(0, 8)}`
-  onTestFinished(async () => {
-    const client = new pg.Client(POSTGRES)
-    await client.connect()
-    await client.query(`DROP SCHEMA IF EXISTS "${schema}" CASCADE`)
+async function query(text: string): Promise<void> {
+  const client = new pg.Client(POSTGRES)
+  await client.connect()
+  try {
+    await client.query(text)
+  } finally {
     await client.end()
-  })
+  }
+}
+
+/** A database of its own: the size is that of the stores made here, and no view of another test keeps what is freed. */
+async function newDatabase(options = ''): Promise<(store: string) => Promise<Persistence>> {
+  const database = `compact_${randomUUID().slice(0, 8)}`
+  await query(`CREATE DATABASE ${database}`)
+  onTestFinished(() => query(`DROP DATABASE IF EXISTS ${database} WITH (FORCE)`))
+  const url = new URL(POSTGRES + options)
+  url.pathname = `/${database}`
   return async store => {
-    const state = await createPersistence({
-      engine: postgres({ connectionString: POSTGRES + options, schema, store }),
-    })
+    const state = await createPersistence({ engine: postgres({ connectionString: url.href, store }) })
     onTestFinished(() => state.close())
     return state
   }
@@ -36,7 +42,7 @@ async function fill(state: Persistence, rounds: number): Promise<void> {
 
 describe.skipIf(POSTGRES === '')('compact() on postgres', () => {
   it('gives the system back what packing has freed, and keeps every version', async () => {
-    const open = await newSchema()
+    const open = await newDatabase()
     const [state, other] = [await open('one'), await open('other')]
     await other.set('a', 'b')
     await fill(state, 40)
@@ -53,7 +59,7 @@ describe.skipIf(POSTGRES === '')('compact() on postgres', () => {
   })
 
   it('moves nothing where little is free, and can be called beside writers and readers', async () => {
-    const open = await newSchema()
+    const open = await newDatabase()
     const state = await open('one')
     await fill(state, 10)
     await state.compact()
@@ -69,7 +75,7 @@ describe.skipIf(POSTGRES === '')('compact() on postgres', () => {
   })
 
   it('takes its time where the server limits statements', async () => {
-    const open = await newSchema(`?options=${encodeURIComponent('-c statement_timeout=1s')}`)
+    const open = await newDatabase(`?options=${encodeURIComponent('-c statement_timeout=1s')}`)
     const state = await open('one')
     await fill(state, 10)
     await expect(state.compact()).resolves.toMatchObject({ bytesAfter: expect.any(Number) })

@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import pg from 'pg'
-import { afterAll, describe, expect, it, onTestFinished } from 'vitest'
+import { afterAll, describe, expect, it, onTestFinished, vi } from 'vitest'
 import type { View } from '../../src/engine/engine.ts'
-import { postgres } from '../../src/engine/postgres.ts'
+import { type PostgresPool, postgres } from '../../src/engine/postgres.ts'
 import { createPersistence, type Persistence } from '../../src/index.ts'
 import { startProcess, startTask } from '../support/peers.ts'
 import { startPostgres } from '../support/postgres-server.ts'
@@ -262,15 +262,12 @@ describe.skipIf(server === undefined)('several hosts on one store', () => {
     const state = await open(url, place.split('#')[1] as string)
     await state.set('old', 1)
     const child = startTask('saveLarge', place, '25000')
-    await new Promise(resolve => child.once('message', resolve))
-    const pending = async (): Promise<boolean> =>
-      (
-        await query(
-          url,
-          `SELECT 1 FROM varve.varve_meta WHERE store = '${place.split('#')[1]}' AND key = 'pending'`,
-        )
-      ).length > 0
-    while (!(await pending())) await delay(5)
+    let heard: unknown
+    child.on('message', message => {
+      heard = message
+    })
+    // It tells of the first rows that are in place.
+    while (typeof heard !== 'number') await delay(1)
     child.kill('SIGKILL')
     await new Promise(resolve => child.once('exit', resolve))
     await state.set('new', 2)
@@ -282,6 +279,8 @@ describe.skipIf(server === undefined)('several hosts on one store', () => {
     const store = randomUUID()
     const [one, other] = [await open(url, store), await open(url, store)]
     const changes = one.watch()
+    // Once something is answered, the watcher begins before whatever others commit.
+    await one.size()
     const first = take(changes, 1)
     await other.set('a', 1)
     expect(await first).toMatchObject([{ key: 'a', type: 'added', value: 1 }])
@@ -292,6 +291,37 @@ describe.skipIf(server === undefined)('several hosts on one store', () => {
       expect(await next).toMatchObject([{ key: 'a', type: 'changed', value: i }])
     }
     await changes.return?.()
+  })
+})
+
+describe.skipIf(server === undefined)('a watcher that begins as another ends', () => {
+  it('takes one connection, which is given back', async () => {
+    const pool = new pg.Pool({ connectionString: url, pipeline: true, max: 8 })
+    onTestFinished(() => pool.end())
+    let late = 0
+    const slow: PostgresPool = {
+      options: pool.options,
+      connect: async () => {
+        await delay(late)
+        return pool.connect()
+      },
+    }
+    const state = await createPersistence({ engine: postgres({ pool: slow, store: randomUUID() }) })
+    onTestFinished(() => state.close())
+    const listens = (): Promise<unknown[]> =>
+      query(url, `SELECT pid FROM pg_stat_activity WHERE query LIKE 'LISTEN%'`)
+    const first = state.watch()
+    while ((await listens()).length === 0) await delay(5)
+    // The end of the first connection is heard before there is a second.
+    late = 100
+    await first.return?.()
+    const second = state.watch()
+    // Longer than until a server that was lost would be listened to again.
+    await delay(1_000)
+    expect(await listens()).toHaveLength(1)
+    await second.return?.()
+    await state.close()
+    await vi.waitFor(() => expect(pool.idleCount).toBe(pool.totalCount), { timeout: 5_000 })
   })
 })
 

@@ -229,12 +229,19 @@ describe('a store behind a cache', () => {
     const path = await temporaryFolder()
     for (const kind of ['persistent', 'tiered'] as const) {
       const options = { cache: kind, cachePath: join(path, kind) } as const
-      const first = await open({ engine: remoteEngine(engine), ...options })
+      const cache = new PersistentCache({ path: join(path, kind) })
+      const first = await open({
+        engine: remoteEngine(engine),
+        ...(kind === 'tiered' ? options : { cache }),
+      })
       await first.setMany(Array.from({ length: 20 }, (_, i) => [`key ${i}`, i] as const))
       for (let i = 0; i < 20; i++) await first.get(`key ${i}`)
-      // Killed, as far as the folder can tell, if the cache is all on disk.
       if (kind === 'tiered') await first.close()
-      else while ((await first.getMetrics()).cache.bytes < 1_000) await delay(5)
+      else {
+        // Killed, as far as the folder can tell, once all is on disk: what was set before the last one is, too.
+        while (!(await cache.has('key 19'))) await turn()
+        await cache.set('unrelated', 1)
+      }
       const other = await open({ engine: remoteEngine(engine), cache: 'none' })
       await other.set('key 3', 'changed')
       await other.delete('key 4')

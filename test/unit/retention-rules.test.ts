@@ -391,7 +391,8 @@ describe.each(EMBEDDED)('change lists, on %s', name => {
       await engine.commit(async (view, batch) => {
         const head = decodeHead(await view.get('meta', HEAD_KEY))
         const all = await listSnapshotRows(view)
-        batch.put('meta', HEAD_KEY, encodeHead(dropSnapshots(batch, head, all, new Set([2, 3]))))
+        const dropped = await dropSnapshots(view, batch, head, all, new Set([2, 3]))
+        batch.put('meta', HEAD_KEY, encodeHead(dropped))
       })
     }
     await state.deleteSnapshot('v1')

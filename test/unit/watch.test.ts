@@ -100,8 +100,9 @@ describe.each(ENGINES)('watching, on %s', name => {
     const place = await newPlace(name)
     const [state, another] = [await place.open(), await place.open()]
     await state.set('key 0', 'from before')
-    const copy = new Map(Object.entries(await state.load()))
     const changes = state.watch()
+    // After the call: what this does not show is told.
+    const copy = new Map(Object.entries(await state.load()))
     const done = 'done'
     const following = (async () => {
       for await (const { key, value } of changes) {

@@ -1,4 +1,5 @@
 import { createHistogram, type RecordableHistogram } from 'node:perf_hooks'
+import { hasEncryptedKeys } from '../../encryption/is-encrypted.ts'
 import { createPersistence } from '../../persistence/create-persistence.ts'
 import type { Persistence } from '../../persistence/persistence.ts'
 import { humanCount, humanDuration } from '../human-units.ts'
@@ -68,17 +69,17 @@ export async function bench(
 async function measureAll(session: Session, measure: Measure): Promise<Measurement[]> {
   const { host, place } = session
   let entries: (readonly [string, unknown])[] = []
-  const reads = await session.withStore(async store => {
+  let encryptKeys = false
+  const reads = await session.withStore(async (store, engine) => {
+    encryptKeys = hasEncryptedKeys(engine)
     for await (const entry of store.entries({ limit: SAMPLE })) entries.push(entry)
     if (entries.length === 0) entries = [EXAMPLE]
     return measureReads(store, entries, measure)
   })
-  // Values of an encrypted store are not written elsewhere as they are.
-  const encryptionKey = await session.encryptionKey()
+  // What is encrypted in the store is not written elsewhere as it is.
   return withScratchStore(place, host.cwd, async engine => {
     const scratch = await createPersistence({
-      engine,
-      ...(encryptionKey !== undefined && { encryptionKey }),
+      engine: await session.encrypted(engine, { ...(encryptKeys && { encryptKeys }) }),
     })
     try {
       return [...reads, ...(await measureWrites(scratch, entries, measure))]

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { InvalidArgumentError } from '../../core/errors.ts'
 import { KEY_BYTES } from '../../crypto/encryption-key.ts'
+import { hasEncryptedKeys } from '../../encryption/is-encrypted.ts'
 import { copyStore } from '../../history/copy-store.ts'
 import type { Persistence } from '../../persistence/persistence.ts'
 import { readKeyFile } from '../encryption-key.ts'
@@ -67,14 +68,15 @@ async function copyRecords(session: Session, from: string, to: string): Promise<
 async function copyEncrypted(session: Session, from: string, to: string, keyFile: string): Promise<Copied> {
   const encryptionKey = await readKeyFile(session.host.cwd, keyFile)
   return session.withStore(
-    source =>
+    (source, engine) =>
       session.withStore(
         async target => {
           await refuseUsed(target, to)
           const snapshots = await copySnapshots(session, source, target)
           return { snapshots, keys: await target.size() }
         },
-        { create: true, encryptionKey },
+        // A key that was hidden stays so.
+        { create: true, encryptionKey, ...(hasEncryptedKeys(engine) && { encryptKeys: true }) },
         to,
       ),
     {},

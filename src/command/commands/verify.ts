@@ -1,4 +1,6 @@
 import { InvalidArgumentError } from '../../core/errors.ts'
+import { hasEncryptedKeys, isEncrypted } from '../../encryption/is-encrypted.ts'
+import type { Engine } from '../../engine/engine.ts'
 import type { LostKey, RepairSummary } from '../../history/repair.ts'
 import { repair } from '../../history/repair.ts'
 import { type Problem, verify as verifyStore } from '../../history/verify.ts'
@@ -35,12 +37,29 @@ export async function verify(session: Session, _args: readonly [], flags: Verify
 async function repairInto(session: Session, into: string): Promise<ExitCode> {
   const { signal } = session
   const from = await session.engineAt(session.place)
-  const to = await session.engineAt(into, { create: true })
+  const encryptKeys = await areKeysEncrypted(from, signal)
+  const to = await session.engineAt(into, { create: true, ...(encryptKeys && { encryptKeys }) })
   const summary = await session.withProgress('Repairing', humanCount, progress =>
     repair(from, to, { signal, onProgress: ({ records }) => progress.update(records, 0) }),
   )
   await session.result({ into, ...summary }, () => writeSummary(session, into, summary))
   return summary.problems.length === 0 ? EXIT.done : EXIT.damaged
+}
+
+/** Whether keys are encrypted in a store that need not be whole: in the new one they shall be, too. */
+async function areKeysEncrypted(engine: Engine, signal: AbortSignal): Promise<boolean> {
+  if (!isEncrypted(engine)) return false
+  if (engine.salvage !== undefined) {
+    const view = await engine.salvage({ signal })
+    view.close()
+    return hasEncryptedKeys(engine)
+  }
+  await engine.open()
+  try {
+    return hasEncryptedKeys(engine)
+  } finally {
+    await engine.close()
+  }
 }
 
 async function writeProblem({ output }: Session, { table, key, message }: Problem): Promise<void> {

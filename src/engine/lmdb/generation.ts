@@ -16,10 +16,12 @@ import { EngineError } from '../../core/errors.ts'
  *    for that record first, inside its transaction. Readers look for it too, and go on in n + 1.
  * 3. The first commit to n + 1, whoever makes it, first lets CURRENT name n + 1, under the write lock of n + 1. So
  *    CURRENT never goes back, and nothing is in n + 1 alone before CURRENT names it, on disk.
- * 4. From then on the files of n may be removed. Whoever has them open finds the record; whoever was about to open
- *    them finds that CURRENT has changed since.
+ * 4. From then on the files of n may be removed: by whoever has moved the store, and by everybody after their own first
+ *    commit to n + 1, since who has moved it may be dead. Whoever has them open finds the record; whoever was about to
+ *    open them finds that CURRENT has changed since.
  *
- * After a crash CURRENT names n or n + 1. If n, its record decides which one counts, and both are whole.
+ * After a crash CURRENT names n or n + 1. If n, its record decides which one counts, and both are whole. Whoever opens the
+ * store for writing then does step 3 and 4.
  */
 
 export const DATA_FILE = 'data.mdb'
@@ -84,8 +86,9 @@ export function generationsIn(store: string): number[] {
 }
 
 function numbersIn(names: readonly string[]): number[] {
-  const numbers = names.map(name => (name === DATA_FILE ? 0 : Number(FOLDER.exec(name)?.[1])))
-  return numbers.filter(number => !Number.isNaN(number))
+  const isOfFirst = (name: string): boolean => name === DATA_FILE || name === LOCK_FILE
+  const numbers = names.map(name => (isOfFirst(name) ? 0 : Number(FOLDER.exec(name)?.[1])))
+  return [...new Set(numbers.filter(number => !Number.isNaN(number)))]
 }
 
 /**

@@ -98,6 +98,8 @@ async function openStore(folder: StoreFolder): Promise<LmdbStore> {
   let trustedUntil = 0
   /** The generation that CURRENT is known to name. */
   let named: number | undefined
+  /** The generation before which files have been looked for, to be removed. */
+  let tidied: number | undefined
   /** Whether the data file is known to be listed on disk. */
   let listed = false
   /** The current one, and those before that somebody still reads. */
@@ -191,9 +193,22 @@ async function openStore(folder: StoreFolder): Promise<LmdbStore> {
         () => apply(writer),
         flush,
       )
-      if (outcome !== MOVED) return outcome
+      if (outcome !== MOVED) {
+        await tidyOnce(generation)
+        return outcome
+      }
       trustedUntil = 0
     }
+  }
+
+  /**
+   * After a transaction in a generation, which CURRENT has named since: removes the files before. Whoever has moved the
+   * store may have died before they did so.
+   */
+  async function tidyOnce(generation: number): Promise<void> {
+    if (tidied === generation) return
+    tidied = generation
+    await removeBefore(path).catch(nothing)
   }
 
   /** Lets CURRENT name a generation, if it does not yet: before anybody commits to it, under its write lock. */
@@ -244,15 +259,15 @@ async function openStore(folder: StoreFolder): Promise<LmdbStore> {
       false,
     )
     trustedUntil = 0
-    // What the first commit does: only now may the files before go.
+    // As the first commit does: only now may the files before go.
     await transact(nothing, nothing, false)
-    await removeBefore(path)
   }
 
-  /** Removes what compactions have left, that were not finished or could not remove files in use. */
+  /** Finishes what compactions have left that died, or could not remove files in use. */
   async function tidy(): Promise<void> {
+    const { generation: opened } = environment
     const latest = Math.max(...(await listGenerations(path)))
-    if (latest > environment.generation) {
+    if (latest > opened || readCurrentGeneration(path) < opened) {
       await transact(
         async (_, generation) => {
           if (latest > generation) await removeGeneration(path, latest)
@@ -261,8 +276,9 @@ async function openStore(folder: StoreFolder): Promise<LmdbStore> {
         false,
       )
     }
-    await removeBefore(path)
-    await removeUnfinishedFiles(generationFolder(path, environment.generation))
+    await tidyOnce(environment.generation)
+    for (const folder of new Set([path, generationFolder(path, environment.generation)]))
+      await removeUnfinishedFiles(folder)
   }
 
   if (writable) await tidy().catch(nothing)

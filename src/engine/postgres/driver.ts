@@ -44,6 +44,8 @@ export interface PostgresPool {
 
 /** A pool that the engine made, and ends. */
 export interface OwnPool extends PostgresPool {
+  /** How many of its connections nobody uses. */
+  readonly idleCount: number
   end(): Promise<void>
 }
 

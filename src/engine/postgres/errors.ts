@@ -50,6 +50,11 @@ export function isTransient(error: unknown): boolean {
   )
 }
 
+/** Whether the server takes no more connections. */
+export function isOutOfConnections(error: unknown): boolean {
+  return properties(error).code === TOO_MANY_CONNECTIONS
+}
+
 /** Whether a server can be reached at all, though it may not be able to serve at the moment. */
 export function isReachable(error: unknown): boolean {
   const { code = '' } = properties(error)

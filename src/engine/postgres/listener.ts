@@ -71,7 +71,11 @@ export class CommitListener {
         return
       }
       this.#session = session
-      session.onEnd(() => this.#lost())
+      const listening = session
+      session.onEnd(() => {
+        // One that was let go says so as well, perhaps when there is another.
+        if (this.#session === listening) this.#lost()
+      })
       this.#every(CALM_INTERVAL)
       // What was committed before the server listened went unheard.
       this.#tell()
