@@ -1,6 +1,6 @@
 import { deflateRawSync, inflateRawSync } from 'node:zlib'
 import { asBuffer, EMPTY_BYTES } from '../core/bytes.ts'
-import { CHECKED, checksum } from '../core/crc32.ts'
+import { CHECKED, checksum, checksumOfRange } from '../core/crc32.ts'
 import { DataIntegrityError } from '../core/errors.ts'
 import { keyText } from '../core/key.ts'
 import {
@@ -145,7 +145,7 @@ export function encodeRecord(key: Uint8Array, birth: number, payload: Payload): 
   const header = writeVarint(record, 1, birth)
   if (payload instanceof TextPayload) record.write(payload.text, header, 'utf8')
   else record.set(payload.bytes, header)
-  record.writeUInt32LE(checksum(record.subarray(0, end), checksum(key)), end)
+  record.writeUInt32LE(checksumOfRange(record, 0, end, checksum(key)), end)
   return record
 }
 
