@@ -34,6 +34,30 @@ export function encodeKey(key: unknown): Uint8Array {
   return bytes
 }
 
+/** By their length: what {@link encodeKeyBriefly} and {@link briefKey} write to. */
+const BRIEF_KEYS = Array.from({ length: 65 }, (_, length) => Buffer.alloc(length))
+
+/** {@link encodeKey} for a lookup that is answered at once: the next call may write over the bytes. */
+function encodeKeyBriefly(key: unknown): Uint8Array {
+  if (typeof key !== 'string' || key.length === 0) return encodeKey(key)
+  const bytes = BRIEF_KEYS[key.length]
+  if (bytes === undefined) return encodeKey(key)
+  for (let i = 0; i < key.length; i++) {
+    const unit = key.charCodeAt(i)
+    if (unit >= 0x80) return encodeKey(key)
+    bytes[i] = unit
+  }
+  return bytes
+}
+
+/** Some of the bytes as a key, for who is done with it at once: the next call may write over them. */
+export function briefKey(bytes: Uint8Array, start: number, end: number): Uint8Array {
+  const key = BRIEF_KEYS[end - start]
+  if (key === undefined) return Buffer.from(bytes.subarray(start, end))
+  for (let i = start, j = 0; i < end; i++, j++) key[j] = bytes[i] as number
+  return key
+}
+
 /** @throws {InvalidKeyError} where {@link encodeKey} does; bytes are made only of keys that may be too long. */
 export function assertKey(key: string): void {
   if (key.length === 0 || 3 * key.length > MAX_KEY_BYTES || !key.isWellFormed()) encodeKey(key)
@@ -83,12 +107,19 @@ export interface KeyCodec {
   readonly ordered: boolean
   /** @throws {InvalidKeyError} as {@link encodeKey} does. */
   encode(key: unknown): Uint8Array
+  /** The same for a lookup that is answered at once, where that is cheaper: the next call may write over the bytes. */
+  encodeBriefly?(key: unknown): Uint8Array
   /** The inverse. @throws {DataIntegrityError} if no key is stored so. */
   decode(stored: Uint8Array): string
 }
 
 /** Keys as they are. */
-export const PLAIN_KEYS: KeyCodec = { ordered: true, encode: encodeKey, decode: decodeKey }
+export const PLAIN_KEYS: KeyCodec = {
+  ordered: true,
+  encode: encodeKey,
+  encodeBriefly: encodeKeyBriefly,
+  decode: decodeKey,
+}
 
 /** A counter as a key of its own: six bytes, big-endian. */
 export function counterKey(counter: number): Uint8Array {

@@ -47,6 +47,14 @@ export class VarintReader {
   }
 
   next(): number {
+    // Most numbers are one byte.
+    const first = this.offset < this.end ? (this.bytes[this.offset] as number) : 0x80
+    if (first >= 0x80) return this.#long()
+    this.offset++
+    return first
+  }
+
+  #long(): number {
     let scale = 1
     let value = 0
     for (let i = 0; i < MAX_VARINT_BYTES; i++) {

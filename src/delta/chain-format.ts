@@ -58,8 +58,12 @@ const RECENT = 4
 
 /** Makes `value` the most recent one. */
 export function touchRecent(recent: number[], value: number): void {
-  const rank = recent.indexOf(value)
-  if (rank >= 0) recent.splice(rank, 1)
-  else if (recent.length === RECENT) recent.pop()
-  recent.unshift(value)
+  // Those before it move back by one, and take its place or, if it is new, that of the last.
+  let moved = value
+  for (let rank = 0; rank < RECENT; rank++) {
+    const here = recent[rank]
+    recent[rank] = moved
+    if (here === undefined || here === value) return
+    moved = here
+  }
 }

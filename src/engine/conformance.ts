@@ -164,6 +164,7 @@ const CHECKS: Record<string, Check> = {
       for (const size of sizes) {
         const key = bytes(`size ${size}`)
         assertBytes(await engine.get('live', key), value(size))
+        assertPeeked(engine, 'live', key, value(size))
         assertBytes(await view.get('live', key), value(size))
         assertRows([await view.seek('live', { key, min: key })], [{ key, value: value(size) }])
         assertRows(await scanAll(view, 'live', { gte: key, lte: key }), [{ key, value: value(size) }])
@@ -178,6 +179,8 @@ const CHECKS: Record<string, Check> = {
       await put(engine, 'live', key, value.slice())
       await put(engine, 'live', bytes('small'), bytes('small'))
       assertBytes(await engine.get('live', key), value)
+      assertPeeked(engine, 'live', key, value)
+      assertPeeked(engine, 'live', bytes('small'), bytes('small'))
       await viewing(engine, async view => {
         const [first, second] = await view.getMany('live', [key, key])
         assertBytes(await view.get('live', bytes('small')), bytes('small'))
@@ -690,6 +693,7 @@ async function compareWithModel(engine: Engine, next: Random): Promise<void> {
     for (const [i, key] of keys.entries()) {
       assertBytes(await view.get(table, key), values[i])
       assertBytes(await engine.get(table, key), values[i])
+      assertPeeked(engine, table, key, values[i])
     }
     const many = await view.getMany(table, keys)
     assert.equal(many.length, keys.length)
@@ -744,6 +748,13 @@ async function scanAll(view: View, table: Table, range: ScanRange): Promise<Row[
   let rest: ScanRange = range
   for (;;) {
     const { rows, more } = await view.scan(table, rest)
+    if (view.visit !== undefined) {
+      const visited: Row[] = []
+      const copy = (key: Uint8Array, buffer: Uint8Array, length: number): void =>
+        void visited.push({ key: Uint8Array.from(key), value: Uint8Array.from(buffer.subarray(0, length)) })
+      assert.equal(view.visit(table, rest, copy), more)
+      assertRows(visited, rows)
+    }
     for (const row of rows) {
       const last = all.at(-1)
       const step = last ? compareBytes(row.key, last.key) * (range.reverse ? -1 : 1) : 1
@@ -766,6 +777,13 @@ async function viewing<T>(engine: Engine, use: (view: View) => T | PromiseLike<T
   } finally {
     view.close()
   }
+}
+
+/** Where the engine has `peek`, it finds what `get` does. */
+function assertPeeked(engine: Engine, table: Table, key: Uint8Array, value: Uint8Array | undefined): void {
+  if (engine.peek === undefined) return
+  const peeked = engine.peek(table, key)
+  assertBytes(peeked?.bytes.subarray(0, peeked.length), value)
 }
 
 function put(engine: Engine, table: Table, key: Uint8Array, value: Uint8Array): Promise<void> {

@@ -50,6 +50,9 @@ export interface Page {
   readonly more: boolean
 }
 
+/** Is shown a row: the value is the first `length` bytes. */
+export type RowVisitor = (key: Uint8Array, bytes: Uint8Array, length: number) => void
+
 /** What a floor lookup asks: the row with the greatest key at or below `key`, and not below `min`. */
 export interface FloorQuery {
   readonly key: Uint8Array
@@ -74,6 +77,12 @@ export interface View {
   seekMany(table: Table, queries: readonly FloorQuery[]): MaybePromise<(Row | undefined)[]>
   /** The next rows of a range: at least one if there is any, at most a page's worth (about 1 MiB, or `limit` rows). */
   scan(table: Table, range: ScanRange): MaybePromise<Page>
+  /**
+   * A scan for a caller that is done with each row before the next: `visit` is called with one row after the other, whose
+   * bytes are written over, and must not ask the engine for anything. Answers whether there are more rows than a page's
+   * worth. For engines that answer at once.
+   */
+  visit?(table: Table, range: ScanRange, visit: RowVisitor): boolean
   /**
    * The keys of a scan without those that differ from the one before in their last `suffix` bytes alone: of keys that are
    * alike up to there, the first in the order of the scan. Values are left out; all keys are longer than `suffix`.
@@ -154,6 +163,12 @@ export interface SalvageView extends View {
   readonly mayStraysBeOutdated: boolean
 }
 
+/** A value that {@link Engine.peek} shows: the first `length` bytes. */
+export interface Peeked {
+  readonly bytes: Uint8Array
+  readonly length: number
+}
+
 /** How much room a store takes. */
 export interface EngineStats {
   /** Bytes of the files, or of the server's tables, as they are now; for `memory()`, of the keys and values. */
@@ -195,6 +210,11 @@ export interface Engine {
   open(): Promise<void>
   /** One lookup in the newest commit: `read().get(…)` without the view. */
   get(table: Table, key: Uint8Array): MaybePromise<Uint8Array | undefined>
+  /**
+   * `get` for a caller that is done with the value before it asks the engine for anything else: what is returned may be
+   * one and the same object each time, and the bytes in it are written over. For engines that answer at once.
+   */
+  peek?(table: Table, key: Uint8Array): Peeked | undefined
   /** Opens a view of the newest commit. */
   read(): View
   /** Runs `build` under the write exclusion and applies what it put into the batch; resolves to what it returned. */

@@ -46,6 +46,7 @@ export function lmdb(path: string): Engine {
     open: opened.open,
     close: opened.close,
     get: (table: Table, key: Uint8Array) => opened.get().store.get(table, key),
+    peek: (table: Table, key: Uint8Array) => opened.get().store.peek(table, key),
     read: () => opened.get().store.read(opened.get),
     commit: async (build, options) => opened.get().store.commit(build, options?.flush === true),
     stats: async () => opened.get().store.stats(),

@@ -2,9 +2,9 @@ import { compareBytes } from '../core/bytes.ts'
 import type { Page, Row, ScanRange } from './engine.ts'
 
 /** A page of a scan ends after so many bytes of keys and values, … */
-const PAGE_BYTES = 1 << 20
+export const PAGE_BYTES = 1 << 20
 /** … or so many rows, so that a page of tiny ones does not hold the event loop for long either. */
-const PAGE_ROWS = 512
+export const PAGE_ROWS = 512
 
 /** One end of a range. */
 export interface Bound {

@@ -21,16 +21,18 @@ import { type LogPosition, LogStarts } from './log-starts.ts'
 import { Maintenance } from './maintenance.ts'
 import { MemoryRelief } from './memory-relief.ts'
 import { Packer, type PackerOptions, type PackTotals } from './packer.ts'
+import { PastView } from './past-view.ts'
 import {
+  type Convert,
   type KeyedRecord,
   type KeyRange,
-  type RecordPage,
   readAt,
   readManyAt,
   scanAt,
   scanLive,
+  visitLive,
 } from './reader.ts'
-import { type ParsedRecord, type Payload, parseRecord, payloadLength } from './record.ts'
+import { type ParsedRecord, type Payload, parseBorrowedRecord, parseRecord, payloadLength } from './record.ts'
 import {
   dropSnapshots,
   listSnapshotRows,
@@ -92,6 +94,21 @@ export interface SnapshotSelection {
 /** Measured in `bench/`: longer chains save little, and cost the reads of versions far from the newest. */
 const DEFAULT_CHAIN_LENGTH = 256
 
+/** How an iteration goes on from page to page: see {@link History.records}. */
+interface IterationOptions {
+  readonly consistent?: boolean
+  readonly renewable?: boolean
+}
+
+/** A page of an iteration. */
+interface ItemPage<T> {
+  readonly items: readonly T[]
+  /** What reading it took of memory, about. */
+  readonly bytes: number
+  /** Where the next page begins: past this key. `undefined` at the end of the range. */
+  readonly resumeAfter: Uint8Array | undefined
+}
+
 /** An iteration moves on to a fresh view also when it has shown so many bytes, as long as that changes nothing in what it shows. */
 const MAX_VIEW_BYTES = 4 * 1024 * 1024
 /** What reading brings into memory, by what was read: the system maps the neighbours of a page along with it. */
@@ -99,6 +116,9 @@ const MAPPED_PER_READ = 2
 
 /** Thrown to the caller of a renewable iteration: see {@link History.records}. */
 export class ViewLostError extends Error {}
+
+/** What is to be read in a view of its own. */
+const NOT_READ = Symbol('not read')
 
 /** Whether two heads show the same current state: every commit that changes it counts up the sequence. */
 function isSameState(a: Head, b: Head): boolean {
@@ -119,6 +139,7 @@ export class History {
   readonly #committer: Committer
   readonly #maintenance: Maintenance
   readonly #packer: Packer
+  readonly #past: PastView
   readonly #listeners = new Set<(head: Head) => void>()
   readonly #starts = new LogStarts()
   /** A lower bound of the visible epoch: records born by then are certainly visible. Only ever grows. */
@@ -130,6 +151,7 @@ export class History {
     this.engine = engine
     this.keys = engine.keyCodec ?? PLAIN_KEYS
     this.limits = { ...DEFAULT_LIMITS, ...options.limits }
+    this.#past = new PastView(engine, view => this.headIn(view))
     this.#committer = new Committer({
       engine,
       flush: options.flush === true,
@@ -168,6 +190,7 @@ export class History {
 
   /** Waits for what is under way and releases the engine. */
   async close(): Promise<void> {
+    this.#past.close()
     await this.#maintenance.close()
     await this.#committer.close()
     await this.engine.close()
@@ -298,6 +321,20 @@ export class History {
       : this.#current(key, stored)
   }
 
+  /**
+   * {@link History.get} for a caller that decodes the value before anything else is read, as long as it did not have to
+   * wait for the record.
+   */
+  peek(key: unknown): MaybePromise<ParsedRecord | undefined> {
+    const { engine, keys } = this
+    if (engine.peek === undefined) return this.get(keys.encode(key))
+    const bytes = keys.encodeBriefly?.(key) ?? keys.encode(key)
+    const found = engine.peek('live', bytes)
+    if (found === undefined) return this.#current(keys.encode(key), undefined)
+    const record = parseBorrowedRecord(bytes, found.bytes, found.length)
+    return record.birth <= this.#knownEpoch ? record : this.get(keys.encode(key))
+  }
+
   #current(key: Uint8Array, bytes: Uint8Array | undefined): MaybePromise<ParsedRecord | undefined> {
     const record = bytes && parseRecord(key, bytes)
     if (record !== undefined && record.birth <= this.#knownEpoch) return record
@@ -316,7 +353,21 @@ export class History {
 
   /** What a key held at a snapshot. */
   getAt(version: number, key: Uint8Array): MaybePromise<ParsedRecord | undefined> {
+    try {
+      const epoch = this.#sealedEpoch(version)
+      const record = epoch === undefined ? NOT_READ : readAt(this.#past.viewOf(epoch), key, epoch)
+      if (record !== NOT_READ && !isPromiseLike(record)) return record
+    } catch {
+      // Read again, and find out whom it concerns.
+    }
     return this.#inView(view => readAt(view, key, this.epochIn(view, version)))
+  }
+
+  /** The epoch that a snapshot seals, if it is on the list now and the engine answers at once. */
+  #sealedEpoch(version: number): number | undefined {
+    const key = counterKey(version)
+    const found = this.engine.peek?.('snapshots', key)
+    return found && parseBorrowedRecord(key, found.bytes, found.length).birth
   }
 
   getManyAt(version: number, keys: readonly Uint8Array[]): Promise<(ParsedRecord | undefined)[]> {
@@ -334,11 +385,56 @@ export class History {
    * does one of the current state that is `renewable`, as long as nobody has committed. Should somebody do so at that very
    * moment, it throws {@link ViewLostError}, and its caller begins again without.
    */
-  async *records(
+  records(
     moment: Moment,
     range: KeyRange,
-    options: { readonly consistent?: boolean; readonly renewable?: boolean } = {},
+    options: IterationOptions = {},
   ): AsyncGenerator<readonly KeyedRecord[], void, undefined> {
+    return this.#pages(
+      moment,
+      range,
+      async (view, bounded, epoch) => {
+        const { records, resumeAfter } = await (epoch === undefined
+          ? scanLive(view, bounded)
+          : scanAt(view, bounded, epoch, this.limits))
+        return { items: records, bytes: this.#roomOf(records), resumeAfter }
+      },
+      options,
+    )
+  }
+
+  /**
+   * What becomes of the records of a range: `convert` is called for each, and neither keeps the key nor the record. Pages of the
+   * current state are not copied for it where the engine can do without.
+   */
+  converted<T>(
+    moment: Moment,
+    range: KeyRange,
+    convert: Convert<T>,
+  ): AsyncGenerator<readonly T[], void, undefined> {
+    return this.#pages(
+      moment,
+      range,
+      async (view, bounded, epoch) => {
+        const visited = epoch === undefined ? visitLive(view, bounded, convert) : undefined
+        if (visited !== undefined) return visited
+        const { records, resumeAfter } = await (epoch === undefined
+          ? scanLive(view, bounded)
+          : scanAt(view, bounded, epoch, this.limits))
+        const items = records.map(({ key, record }) => convert(key, record))
+        return { items, bytes: this.#roomOf(records), resumeAfter }
+      },
+      {},
+    )
+  }
+
+  /** Pages of items that `read` gives of a view: of the live records, or of those at an epoch. */
+  async *#pages<T>(
+    moment: Moment,
+    range: KeyRange,
+    read: (view: View, range: KeyRange, epoch: number | undefined) => Promise<ItemPage<T>>,
+    options: IterationOptions,
+  ): AsyncGenerator<readonly T[], void, undefined> {
     const { consistent = false, renewable = moment !== 'head' } = options
     const relief = new MemoryRelief(this.engine)
     const turns = new Turns()
@@ -362,16 +458,16 @@ export class History {
         do {
           const bounded: KeyRange = Number.isFinite(left) ? { ...rest, limit: left } : rest
           // The view would go on showing a snapshot that was dropped since it began: whoever reads it is told.
-          const [page] = await Promise.all<readonly [MaybePromise<RecordPage>, Promise<void>]>([
-            live ? scanLive(view, bounded) : scanAt(view, bounded, epoch, this.limits),
+          const [page] = await Promise.all([
+            read(view, bounded, live ? undefined : epoch),
             this.assertExists(moment),
           ])
-          const records = page.records.length > left ? page.records.slice(0, left) : page.records
-          left -= records.length
+          const items = page.items.length > left ? page.items.slice(0, left) : page.items
+          left -= items.length
           rest = page.resumeAfter && resumed(range, page.resumeAfter)
-          for (const { record } of records) bytes += this.#roomOf(record)
+          bytes += page.bytes
           views.answered()
-          if (records.length > 0) yield records
+          if (items.length > 0) yield items
           await turns.breathe()
         } while (
           rest !== undefined &&
@@ -388,9 +484,13 @@ export class History {
     }
   }
 
-  #roomOf(record: ParsedRecord): number {
-    const length = payloadLength(record)
-    return this.engine.storedBytes?.(length) ?? length
+  #roomOf(records: readonly KeyedRecord[]): number {
+    let room = 0
+    for (const { record } of records) {
+      const length = payloadLength(record)
+      room += this.engine.storedBytes?.(length) ?? length
+    }
+    return room
   }
 
   async #isNewest(head: Head): Promise<boolean> {

@@ -9,7 +9,7 @@ import {
 import { type MaybePromise, whenBoth, whenReady } from '../core/maybe-promise.ts'
 import type { FloorQuery, Page, Row, ScanRange, View } from '../engine/engine.ts'
 import type { HistoryLimits } from './limits.ts'
-import { type ParsedRecord, parseRecord, TOMBSTONE } from './record.ts'
+import { type ParsedRecord, parseBorrowedRecord, parseRecord, TOMBSTONE } from './record.ts'
 import { versionAt, versionsOf } from './version-row.ts'
 
 /** The rows of a key in the history, oldest first. */
@@ -150,6 +150,28 @@ export function scanLive(view: View, range: KeyRange): MaybePromise<RecordPage> 
     records: page.rows.map(({ key, value }) => ({ key, record: parseRecord(key, value) })),
     resumeAfter: page.more ? page.rows.at(-1)?.key : undefined,
   }))
+}
+
+/** What becomes of a record that is shown: neither the key nor the record is good for any longer. */
+export type Convert<T> = (key: Uint8Array, record: ParsedRecord) => T
+
+/** {@link scanLive}, where each record is made into something else as it is met: it is not copied. */
+export function visitLive<T>(
+  view: View,
+  range: KeyRange,
+  convert: Convert<T>,
+): { readonly items: T[]; readonly bytes: number; readonly resumeAfter: Uint8Array | undefined } | undefined {
+  if (view.visit === undefined) return undefined
+  const items: T[] = []
+  let bytes = 0
+  let last: Uint8Array | undefined
+  const more = view.visit('live', range, (key, buffer, length) => {
+    const record = parseBorrowedRecord(key, buffer, length)
+    bytes += length
+    last = key
+    items.push(convert(key, record))
+  })
+  return { items, bytes, resumeAfter: more && last !== undefined ? Buffer.from(last) : undefined }
 }
 
 /**

@@ -1,6 +1,6 @@
 import { deflateRawSync, inflateRawSync } from 'node:zlib'
 import { asBuffer, EMPTY_BYTES } from '../core/bytes.ts'
-import { CHECKED, checksum } from '../core/crc32.ts'
+import { CHECKED, checksum, checksumOfRange } from '../core/crc32.ts'
 import { DataIntegrityError } from '../core/errors.ts'
 import { keyText } from '../core/key.ts'
 import {
@@ -145,7 +145,7 @@ export function encodeRecord(key: Uint8Array, birth: number, payload: Payload): 
   const header = writeVarint(record, 1, birth)
   if (payload instanceof TextPayload) record.write(payload.text, header, 'utf8')
   else record.set(payload.bytes, header)
-  record.writeUInt32LE(checksum(record.subarray(0, end), checksum(key)), end)
+  record.writeUInt32LE(checksumOfRange(record, 0, end, checksum(key)), end)
   return record
 }
 
@@ -155,14 +155,26 @@ export function encodeRecord(key: Uint8Array, birth: number, payload: Payload): 
  * @throws {DataIntegrityError} if it is not what was written under this key.
  */
 export function parseRecord(key: Uint8Array, record: Uint8Array): ParsedRecord {
-  const end = record.byteLength - CHECKSUM_BYTES
-  if (end >= 2 && checksum(record, checksum(key)) === CHECKED) {
+  return parse(key, record, record.byteLength, false)
+}
+
+/**
+ * {@link parseRecord} of the first `length` bytes of a buffer that others are about to write over: the value is to be
+ * decoded, or the payload asked for, before they do so.
+ */
+export function parseBorrowedRecord(key: Uint8Array, buffer: Uint8Array, length: number): ParsedRecord {
+  return parse(key, buffer, length, true)
+}
+
+function parse(key: Uint8Array, record: Uint8Array, length: number, isBorrowed: boolean): ParsedRecord {
+  const end = length - CHECKSUM_BYTES
+  if (end >= 2 && checksumOfRange(record, 0, length, checksum(key)) === CHECKED) {
     // The common case by hand: an epoch below 128 is one byte.
     const first = record[1] as number
-    if (first < 0x80) return new StoredRecord(record, first, 2)
+    if (first < 0x80) return new StoredRecord(record, first, 2, end, isBorrowed)
     const reader = new VarintReader(record, 1, end)
     const birth = reader.next()
-    return new StoredRecord(record, birth, reader.offset)
+    return new StoredRecord(record, birth, reader.offset, end, isBorrowed)
   }
   throw new DataIntegrityError(
     `The record of key ${JSON.stringify(keyText(key))} does not match its checksum: the stored data is damaged. Run verify() to see how far the damage goes.`,
@@ -177,19 +189,26 @@ class StoredRecord implements ParsedRecord {
   readonly byteLength: number
   readonly #record: Uint8Array
   readonly #start: number
+  readonly #isBorrowed: boolean
   #bytes: Uint8Array | undefined
 
-  constructor(record: Uint8Array, birth: number, start: number) {
+  constructor(record: Uint8Array, birth: number, start: number, end: number, isBorrowed: boolean) {
     this.codec = record[0] as number
     this.birth = birth
-    this.byteLength = record.byteLength - CHECKSUM_BYTES - start
+    this.byteLength = end - start
     this.#record = record
     this.#start = start
+    this.#isBorrowed = isBorrowed
   }
 
   get bytes(): Uint8Array {
-    this.#bytes ??= this.#record.subarray(this.#start, this.#start + this.byteLength)
+    this.#bytes ??= this.#view()
     return this.#bytes
+  }
+
+  #view(): Uint8Array {
+    const view = this.#record.subarray(this.#start, this.#start + this.byteLength)
+    return this.#isBorrowed ? Buffer.from(view) : view
   }
 
   text(): string {

@@ -3,7 +3,7 @@ import { keyText, splitVersionKey, versionKey } from '../core/key.ts'
 import { JSON_CODEC } from '../core/value-codec.ts'
 import { type Chain, openChain } from '../delta/chain-record.ts'
 import type { Row } from '../engine/engine.ts'
-import { openCachedChain } from './chain-cache.ts'
+import { keepChain, knownChain } from './chain-cache.ts'
 import { CHAIN, encodeRecord, type ParsedRecord, parseRecord } from './record.ts'
 import { PATCHED, resolvePatch } from './structural-chain.ts'
 
@@ -57,19 +57,32 @@ function marked<T>(rowKey: Uint8Array, read: () => T): T {
 
 /** The version in a row that a reader at `epoch` sees. The row is the floor of that epoch. */
 export function versionAt(row: Row, epoch: number): ParsedRecord {
+  const known = row.value[0] === CHAIN ? knownChain(row) : undefined
+  if (known !== undefined) {
+    const { key, chain } = known
+    const index = chain.indexAt(epoch)
+    return inChain(key, chain.births[0] as number, () => known.version(index, chainedVersion))
+  }
   const { key, record } = parseVersionRow(row)
   if (record.codec !== CHAIN) return record
-  return inChain(key, record, () => {
-    const chain = openCachedChain(row.key, record.bytes)
+  return inChain(key, record.birth, () => {
+    const chain = openKeptChain(row, key, record)
     return chainedVersion(chain, chain.indexAt(epoch))
   })
+}
+
+/** Opens the chain of a row that is not known, and keeps it. */
+function openKeptChain(row: Row, key: Uint8Array, record: ParsedRecord): Chain {
+  const chain = openChain(record.bytes)
+  keepChain(row, key, chain)
+  return chain
 }
 
 /** All versions of a row, oldest first. */
 export function versionsOf(row: Row): ParsedRecord[] {
   const { key, record } = parseVersionRow(row)
   if (record.codec !== CHAIN) return [record]
-  return inChain(key, record, () => {
+  return inChain(key, record.birth, () => {
     const chain = openChain(record.bytes)
     if (chain.codecs.includes(PATCHED)) return chain.births.map((_, i) => chainedVersion(chain, i))
     return chain.versions().map(({ birth, codec, payload }) => ({ birth, codec, bytes: payload }))
@@ -80,8 +93,8 @@ export function versionsOf(row: Row): ParsedRecord[] {
 export function birthsOf(row: Row): { readonly birth: number; readonly codec: number }[] {
   const { key, record } = parseVersionRow(row)
   if (record.codec !== CHAIN) return [record]
-  return inChain(key, record, () => {
-    const chain = openCachedChain(row.key, record.bytes)
+  return inChain(key, record.birth, () => {
+    const chain = knownChain(row)?.chain ?? openKeptChain(row, key, record)
     return chain.births.map((birth, i) => ({ birth, codec: chain.codecs[i] as number }))
   })
 }
@@ -104,12 +117,12 @@ export function isStructural(record: ParsedRecord): boolean {
 }
 
 /** Says which key and which versions a damaged chain holds. */
-function inChain<T>(key: Uint8Array, record: ParsedRecord, read: () => T): T {
+function inChain<T>(key: Uint8Array, firstBirth: number, read: () => T): T {
   try {
     return read()
   } catch (cause) {
     if (!(cause instanceof DataIntegrityError)) throw cause
-    const message = `The versions of key ${JSON.stringify(keyText(key))} from epoch ${record.birth} on cannot be read: ${cause.message}`
-    throw mark(versionKey(key, record.birth), new DataIntegrityError(message, { cause }))
+    const message = `The versions of key ${JSON.stringify(keyText(key))} from epoch ${firstBirth} on cannot be read: ${cause.message}`
+    throw mark(versionKey(key, firstBirth), new DataIntegrityError(message, { cause }))
   }
 }

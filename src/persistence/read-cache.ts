@@ -125,7 +125,8 @@ export class ReadCache implements CachedReads {
     return reads
   }
 
-  get(key: string, bytes: Uint8Array): MaybePromise<Payload | undefined> {
+  get(key: string): MaybePromise<Payload | undefined> {
+    const bytes = this.#history.keys.encode(key)
     const entry = this.#find(key)
     if (isPromiseLike(entry)) return entry.then(found => this.#ask(key, bytes, found))
     // At once, where nothing has to be waited for.

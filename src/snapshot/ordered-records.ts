@@ -1,6 +1,6 @@
 import { Turns } from '../core/turns.ts'
 import type { History, Moment } from '../history/history.ts'
-import type { KeyedRecord } from '../history/reader.ts'
+import type { Convert, KeyedRecord } from '../history/reader.ts'
 import { nameOf, type Range, rangeTest, toKeyRange } from './key-range.ts'
 
 /**
@@ -18,6 +18,25 @@ export function orderedRecords(
   return history.keys.ordered
     ? history.records(moment, toKeyRange(range))
     : sortedRecords(history, moment, range)
+}
+
+/** What `convert` makes of {@link orderedRecords}, in pages. It keeps neither the key nor the record. */
+export function orderedItems<T>(
+  history: History,
+  moment: Moment,
+  range: Range | undefined,
+  convert: Convert<T>,
+): AsyncGenerator<readonly T[], void, undefined> {
+  return history.keys.ordered
+    ? history.converted(moment, toKeyRange(range), convert)
+    : convertPages(sortedRecords(history, moment, range), convert)
+}
+
+async function* convertPages<T>(
+  pages: AsyncIterable<readonly KeyedRecord[]>,
+  convert: Convert<T>,
+): AsyncGenerator<readonly T[], void, undefined> {
+  for await (const page of pages) yield page.map(({ key, record }) => convert(key, record))
 }
 
 /** Records looked up at a time. */

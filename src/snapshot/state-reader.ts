@@ -3,10 +3,10 @@ import { isPromiseLike, type MaybePromise } from '../core/maybe-promise.ts'
 import { invalidOption } from '../core/options.ts'
 import { readAgainIfLost } from '../engine/view-lost.ts'
 import type { History, Moment } from '../history/history.ts'
-import type { KeyedRecord } from '../history/reader.ts'
+import type { Convert } from '../history/reader.ts'
 import { decodePayload, type Payload, payloadLength } from '../history/record.ts'
 import type { Range } from './key-range.ts'
-import { orderedRecords } from './ordered-records.ts'
+import { orderedItems } from './ordered-records.ts'
 
 /** The keys of a state type, as strings. */
 export type KeyOf<S> = keyof S & string
@@ -42,8 +42,12 @@ export interface ReadableState<S = Record<string, unknown>> {
 
 /** How single keys of the current state are read: straight from the store, or through a cache. */
 export interface CurrentReads {
-  /** What a key holds; `bytes` is the key in UTF-8. */
-  get(key: string, bytes: Uint8Array): MaybePromise<Payload | undefined>
+  /**
+   * What a key holds. If it is there at once, its value is to be decoded before anything else is read.
+   *
+   * @throws {InvalidKeyError}
+   */
+  get(key: string): MaybePromise<Payload | undefined>
   /** What keys hold, all at one moment. */
   getMany(keys: readonly string[], bytes: readonly Uint8Array[]): Promise<(Payload | undefined)[]>
   /** The value of what a key holds. */
@@ -53,7 +57,7 @@ export interface CurrentReads {
 /** Reads straight from the store. @internal */
 export function directReads(history: History): CurrentReads {
   return {
-    get: (_key, bytes) => history.get(bytes),
+    get: key => history.peek(key),
     getMany: (_keys, bytes) => history.getMany(bytes),
     decode: (_key, payload) => decodePayload(payload),
   }
@@ -82,12 +86,11 @@ export class StateReader<S = Record<string, unknown>> implements ReadableState<S
 
   /** The same, at once where the engine answers at once. It throws what `get` rejects with. */
   read<K extends KeyOf<S>, F>(key: K, fallback?: F, meter?: ByteMeter): MaybePromise<S[K] | F | undefined> {
-    const bytes = this.#history.keys.encode(key)
     const moment = this.#moment()
     const current = moment === 'head'
     const found: MaybePromise<Payload | undefined> = current
-      ? this.#current.get(key, bytes)
-      : this.#history.getAt(moment, bytes)
+      ? this.#current.get(key)
+      : this.#history.getAt(moment, this.#history.keys.encode(key))
     if (isPromiseLike(found))
       return found.then(payload => this.#valueOf(key, payload, fallback, current, meter))
     return this.#valueOf(key, found, fallback, current, meter)
@@ -125,31 +128,30 @@ export class StateReader<S = Record<string, unknown>> implements ReadableState<S
   }
 
   async has(key: KeyOf<S>): Promise<boolean> {
-    const bytes = this.#history.keys.encode(key)
     const moment = this.#moment()
     const found = await (moment === 'head'
-      ? this.#current.get(key, bytes)
-      : this.#history.getAt(moment, bytes))
+      ? this.#current.get(key)
+      : this.#history.getAt(moment, this.#history.keys.encode(key)))
     return found !== undefined
   }
 
   keys(range?: Range): AsyncIterableIterator<KeyOf<S>> {
-    return this.#iterate(range, ({ key }) => this.#history.keys.decode(key) as KeyOf<S>)
+    return this.#iterate(range, key => this.#history.keys.decode(key) as KeyOf<S>)
   }
 
   values(range?: Range): AsyncIterableIterator<S[KeyOf<S>]> {
-    return this.#iterate(range, ({ record }) => decodePayload(record) as S[KeyOf<S>])
+    return this.#iterate(range, (_key, record) => decodePayload(record) as S[KeyOf<S>])
   }
 
   entries(range?: Range): AsyncIterableIterator<[KeyOf<S>, S[KeyOf<S>]]> {
-    return this.#iterate(range, ({ key, record }) => [
+    return this.#iterate(range, (key, record) => [
       this.#history.keys.decode(key) as KeyOf<S>,
       decodePayload(record) as S[KeyOf<S>],
     ])
   }
 
-  #iterate<T>(range: Range | undefined, convert: (record: KeyedRecord) => T): AsyncIterableIterator<T> {
-    return flatten(orderedRecords(this.#history, this.#moment(), range), convert)
+  #iterate<T>(range: Range | undefined, convert: Convert<T>): AsyncIterableIterator<T> {
+    return flatten(orderedItems(this.#history, this.#moment(), range, convert))
   }
 
   async size(): Promise<number> {
@@ -188,31 +190,23 @@ function setOwn(target: Record<string, unknown>, name: string, value: unknown): 
  * Written out rather than as a generator: within a page every step is a promise that is already resolved, and a
  * generator would take three turns of the microtask queue for it.
  */
-function flatten<T, R>(
-  pages: AsyncGenerator<readonly R[], void, undefined>,
-  convert: (item: R) => T,
-): AsyncIterableIterator<T> {
-  let page: readonly R[] = []
+function flatten<T>(pages: AsyncGenerator<readonly T[], void, undefined>): AsyncIterableIterator<T> {
+  let page: readonly T[] = []
   let position = 0
   let last: Promise<unknown> = Promise.resolve()
   const nextPage = async (): Promise<IteratorResult<T, undefined>> => {
-    if (position < page.length) return { done: false, value: convert(page[position++] as R) }
+    if (position < page.length) return { done: false, value: page[position++] as T }
     const result = await pages.next()
     if (result.done === true) return { done: true, value: undefined }
     page = result.value
     position = 1
-    return { done: false, value: convert(page[0] as R) }
+    return { done: false, value: page[0] as T }
   }
   let waiting = 0
   return {
     next() {
-      if (waiting === 0 && position < page.length) {
-        try {
-          return Promise.resolve({ done: false, value: convert(page[position++] as R) })
-        } catch (error) {
-          return Promise.reject(error)
-        }
-      }
+      if (waiting === 0 && position < page.length)
+        return Promise.resolve({ done: false, value: page[position++] as T })
       // Calls that overlap are answered in order.
       waiting++
       const result = last.then(nextPage, nextPage).finally(() => {

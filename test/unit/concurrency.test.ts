@@ -1,6 +1,14 @@
 import { once } from 'node:events'
 import { describe, expect, it } from 'vitest'
-import { exited, type Peer, startProcess, startTask, startWorker, startWorkerTask } from '../support/peers.ts'
+import {
+  exited,
+  type Peer,
+  runTask,
+  startProcess,
+  startTask,
+  startWorker,
+  startWorkerTask,
+} from '../support/peers.ts'
 import { newPlace } from '../support/stores.ts'
 
 describe.each([
@@ -29,6 +37,22 @@ describe.each([
     await state.clear()
     expect(await peer.call('size')).toBe(0)
     expect(await peer.end()).toBe(0)
+  })
+
+  it('shows in one and the same tick what another process does to snapshots', async () => {
+    const { state, place } = await openTwice()
+    await state.set('n', 1)
+    let version: string = await state.createSnapshot()
+    await state.get('n')
+    for (let value = 2; value <= 6; value += 2) {
+      expect(await state.at(version).get('n')).toBe(value - 1)
+      // Waits without a turn of the event loop, in which whatever is held might be let go.
+      const next = String(runTask('moveOn', [place.path, version, String(value)]))
+      await expect(state.at(version).get('n')).rejects.toMatchObject({ code: 'SNAPSHOT_NOT_FOUND' })
+      expect(await state.at(next).get('n')).toBe(value)
+      await state.set('n', value + 1)
+      version = await state.createSnapshot()
+    }
   })
 
   it('shows each the snapshots of the other, and what it does to them', async () => {

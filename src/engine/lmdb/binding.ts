@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs'
 import type { Database, RootDatabase, RootDatabaseOptionsWithPath, Transaction } from 'lmdb'
+import { EMPTY_BYTES } from '../../core/bytes.ts'
 import { EngineError } from '../../core/errors.ts'
-import { TABLES, type Table } from '../engine.ts'
+import { type Peeked, TABLES, type Table } from '../engine.ts'
 
 /** The parts of lmdb-js that its types leave out; its own read functions are made of them. */
 interface NativeAddon {
@@ -12,6 +13,23 @@ interface NativeAddon {
   ) => NativeTransaction
   /** Lets go of what a read transaction shows. It keeps its slot in the table of readers, and can be renewed. */
   resetTxn(address: number): void
+  /** Opens a cursor in a transaction; `table` is the native part of a handle. */
+  readonly Cursor: new (
+    table: unknown,
+    transaction: number,
+  ) => NativeCursor
+  /**
+   * Moves a cursor to a key, which stands at the beginning of the buffer of keys. Answers the length of the key that it
+   * finds, 0 if there is none, or a negative error.
+   */
+  position(cursor: number, flags: number, offset: number, keyLength: number, end: number): number
+  /** Moves a cursor on, in the direction of the flags that it was positioned with. Answers as `position` does. */
+  iterate(cursor: number): number
+}
+
+interface NativeCursor {
+  readonly address: number
+  close(): void
 }
 
 interface NativeTransaction extends Transaction {
@@ -34,8 +52,13 @@ export type Root = RootDatabase<Uint8Array, Uint8Array> & {
 }
 /** A table, as one of the handles sees it. */
 export type TableHandle = Database<Uint8Array, Uint8Array> & {
-  /** The value in a buffer that the next read overwrites. */
-  getBinaryFast(key: Uint8Array, options: { readonly transaction?: Transaction }): Uint8Array | undefined
+  /** The native part. */
+  readonly db: unknown
+  /** The value: in a buffer that the next read overwrites, which is `isGlobal`, or in LMDB's map. */
+  getBinaryFast(
+    key: Uint8Array,
+    options: { readonly transaction?: Transaction },
+  ): (Uint8Array & { readonly isGlobal?: boolean }) | undefined
 }
 /** The store's tables, and one of this engine's own: see {@link MOVED_KEY}. */
 export type TableHandles = Readonly<Record<Table | 'engine', TableHandle>>
@@ -117,7 +140,43 @@ export function lookUp(
   options: { readonly transaction?: Transaction },
 ): Uint8Array | undefined {
   const bytes = handle.getBinaryFast(key, options)
-  return bytes && copyOf(bytes)
+  if (bytes === undefined) return undefined
+  isShared(bytes)
+  return copyOf(bytes)
+}
+
+/** lmdb-js's buffer, and the same memory under its whole length: with the one it is given, reading it is slower. */
+let shared: Uint8Array = EMPTY_BYTES
+let sharedMemory: Uint8Array = EMPTY_BYTES
+const peeked: { bytes: Uint8Array; length: number } = { bytes: EMPTY_BYTES, length: 0 }
+
+/** Whether bytes are lmdb-js's buffer of values. */
+function isShared(bytes: Uint8Array & { readonly isGlobal?: boolean }): boolean {
+  if (bytes === shared) return true
+  if (bytes.isGlobal !== true) return false
+  shared = bytes
+  sharedMemory = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  return true
+}
+
+/** The same, not copied: in lmdb-js's buffer, which the next read of any handle writes over. */
+export function peek(
+  handle: TableHandle,
+  key: Uint8Array,
+  options: { readonly transaction?: Transaction },
+): Peeked | undefined {
+  const bytes = handle.getBinaryFast(key, options)
+  if (bytes === undefined) return undefined
+  // Long values may be shown in LMDB's map, where they stand as long as the transaction.
+  if (!isShared(bytes)) return { bytes: copyOf(bytes), length: bytes.length }
+  peeked.bytes = sharedMemory
+  peeked.length = bytes.length
+  return peeked
+}
+
+/** The value that a cursor has found, where the next read writes over it; `undefined` before the first lookup. */
+export function peekFound(length: number): Uint8Array | undefined {
+  return length > sharedMemory.byteLength ? undefined : sharedMemory
 }
 
 /** Every table of a file. */
@@ -128,6 +187,33 @@ export const ALL_TABLES = [...TABLES, 'engine'] as const satisfies readonly (key
  * The commit that writes it is the last one to its file: see generation.ts.
  */
 export const MOVED_KEY: Uint8Array = Buffer.from('moved')
+
+/** The memory in which lmdb-js exchanges keys with LMDB. */
+export interface KeyBuffer {
+  readonly bytes: Buffer
+  /** Of what a cursor has found: the length of the value, and where it is if not in the buffer of values. */
+  readonly numbers: Uint32Array
+}
+
+let keys: KeyBuffer | undefined
+
+/** Absent until the first lookup. */
+export function keyBuffer(): KeyBuffer | undefined {
+  return keys
+}
+
+/** Keys as they are. It takes the place of what lmdb-js has for `keyEncoding: 'binary'`, to get hold of the buffer. */
+const keyForm = {
+  writeKey(key: Uint8Array, target: Buffer, start: number): number {
+    // Lookups write their key to the beginning of the buffer; commits have theirs elsewhere.
+    if (start === 0 && keys === undefined)
+      keys = { bytes: target, numbers: new Uint32Array(target.buffer, target.byteOffset, 2) }
+    target.set(key, start)
+    return start + key.length
+  },
+  readKey: (source: Buffer, start: number, end: number): Uint8Array =>
+    Buffer.from(source.subarray(start, end)),
+}
 
 const TABLE_OPTIONS = { keyEncoding: 'binary', encoder } as const
 
@@ -154,7 +240,12 @@ export async function loadLmdb(): Promise<Lmdb> {
 
 function isKnown(lmdb: Partial<Lmdb>): lmdb is Lmdb {
   return (
-    lmdb.open !== undefined && lmdb.nativeAddon?.Txn !== undefined && lmdb.nativeAddon.resetTxn !== undefined
+    lmdb.open !== undefined &&
+    lmdb.nativeAddon?.Txn !== undefined &&
+    lmdb.nativeAddon.resetTxn !== undefined &&
+    lmdb.nativeAddon.Cursor !== undefined &&
+    lmdb.nativeAddon.position !== undefined &&
+    lmdb.nativeAddon.iterate !== undefined
   )
 }
 
@@ -187,7 +278,7 @@ export function openTables(root: Root): TableHandles {
 
 function openTable(root: Root, table: keyof TableHandles): TableHandle {
   const handle = root.openDB(table, TABLE_OPTIONS) as TableHandle | undefined
-  if (handle !== undefined) return handle
+  if (handle !== undefined) return Object.assign(handle, keyForm)
   throw new EngineError(
     `There is no table "${table}", and none can be created, since the folder can only be read: it was not written ` +
       'by this library, or by an older version. Open it once where it can be written.',

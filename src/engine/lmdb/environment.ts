@@ -1,7 +1,7 @@
 import { existsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { EngineError } from '../../core/errors.ts'
-import { type EngineStats, TABLES, type Table } from '../engine.ts'
+import { type EngineStats, type Peeked, TABLES, type Table } from '../engine.ts'
 import {
   ALL_TABLES,
   beginReadTransaction,
@@ -10,6 +10,7 @@ import {
   MOVED_KEY,
   openRoot,
   openTables,
+  peek,
   type ReadTransaction,
   type Root,
   showsNewest,
@@ -21,6 +22,7 @@ import { lengthOfFiles } from './data-file.ts'
 import { toEngineError } from './errors.ts'
 import { DATA_FILE, generationFolder, LOCK_FILE, readCurrentGeneration } from './generation.ts'
 import { announceOpening } from './openings.ts'
+import { ReadCursor } from './read-cursor.ts'
 import { NOTICE_MS } from './trust.ts'
 import { openWriter, type Writer } from './writer.ts'
 
@@ -37,11 +39,15 @@ export interface Environment {
   readonly tables: TableHandles
   /** One lookup in the newest commit. */
   get(table: Table, key: Uint8Array): Uint8Array | undefined
+  /** The same, in a buffer that the next read writes over. */
+  peek(table: Table, key: Uint8Array): Peeked | undefined
   /** The generation that the store has moved to, if it has: as of the newest commit. */
   movedTo(): number | undefined
   /** A read transaction that shows the newest commit, to be given back with `endRead`. */
   beginRead(): ReadTransaction
-  endRead(transaction: ReadTransaction): void
+  endRead(transaction: ReadTransaction, cursors: Iterable<ReadCursor>): void
+  /** Opens a cursor in a read transaction, to be given back with it. */
+  openCursor(handle: TableHandle, transaction: ReadTransaction): ReadCursor
   /** Says whether anybody is opening the store's files: then reads make sure that they show the newest commit. */
   beCareful(isBeingOpened: boolean): void
   /** Whether a read transaction has begun and not ended. */
@@ -183,10 +189,15 @@ function createEnvironment(
     }
   }
 
-  function newest(handle: TableHandle, key: Uint8Array): Uint8Array | undefined {
+  /** What `read` finds in the newest commit. */
+  function newest<T>(
+    read: (handle: TableHandle, key: Uint8Array, options: ReadTransaction['options']) => T,
+    handle: TableHandle,
+    key: Uint8Array,
+  ): T {
     try {
       if (careful) makeSure(lookup)
-      return lookUp(handle, key, lookupOptions)
+      return read(handle, key, lookupOptions)
     } catch (error) {
       throw toEngineError(error, 'read', path)
     } finally {
@@ -215,14 +226,15 @@ function createEnvironment(
     generation,
     writer,
     tables,
-    get: (table, key) => newest(tables[table], key),
+    get: (table, key) => newest(lookUp, tables[table], key),
+    peek: (table, key) => newest(peek, tables[table], key),
 
     beCareful(isBeingOpened) {
       careful = isBeingOpened
     },
 
     movedTo() {
-      const value = newest(tables.engine, MOVED_KEY)
+      const value = newest(lookUp, tables.engine, MOVED_KEY)
       return value && Number(Buffer.from(value).toString('latin1'))
     },
 
@@ -232,9 +244,10 @@ function createEnvironment(
       return transaction
     },
 
-    endRead(transaction) {
-      // Closing has ended it already.
+    endRead(transaction, cursors) {
+      // Closing has ended it already, and what a cursor of it points to.
       if (closing !== undefined) return
+      for (const cursor of cursors) cursor.close()
       reading -= 1
       if (reading === 0) for (const resolve of onUnused.splice(0)) resolve()
       if (idle.length === MAX_IDLE_TRANSACTIONS) return transaction.native.abort()
@@ -242,6 +255,7 @@ function createEnvironment(
       idle.push(transaction)
     },
 
+    openCursor: (handle, transaction) => new ReadCursor(lmdb, handle, transaction),
     isRead: () => reading > 0,
     isInPlace() {
       try {

@@ -4,7 +4,7 @@ import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promi
 import { EngineError } from '../../core/errors.ts'
 import type { MaybePromise } from '../../core/maybe-promise.ts'
 import { inSlices } from '../../core/turns.ts'
-import type { Batch, EngineCompactOptions, EngineStats, Table, View } from '../engine.ts'
+import type { Batch, EngineCompactOptions, EngineStats, Peeked, Table, View } from '../engine.ts'
 import { createLifecycle, type Lifecycle } from '../lifecycle.ts'
 import { createSerialQueue } from '../serial-queue.ts'
 import { createWriteBatch, type WriteOperation } from '../write-batch.ts'
@@ -31,6 +31,8 @@ import type { Writer } from './writer.ts'
 export interface LmdbStore {
   /** One lookup in the newest commit. */
   get(table: Table, key: Uint8Array): Uint8Array | undefined
+  /** The same, in a buffer that the next read writes over. */
+  peek(table: Table, key: Uint8Array): Peeked | undefined
   /** A view of the newest commit. `assertOpen` throws once the engine that it belongs to is closed. */
   read(assertOpen: () => void): View
   commit<T>(build: (view: View, batch: Batch) => MaybePromise<T>, flush: boolean): Promise<T>
@@ -283,6 +285,7 @@ async function openStore(folder: StoreFolder): Promise<LmdbStore> {
 
   return {
     get: (table, key) => current().get(table, key),
+    peek: (table, key) => current().peek(table, key),
 
     read(assertOpen) {
       const environment = current()
@@ -291,8 +294,9 @@ async function openStore(folder: StoreFolder): Promise<LmdbStore> {
         path,
         tables: environment.tables,
         transaction: transaction.native,
+        openCursor: handle => environment.openCursor(handle, transaction),
         assertOpen,
-        release: () => environment.endRead(transaction),
+        release: cursors => environment.endRead(transaction, cursors),
       })
     },
 

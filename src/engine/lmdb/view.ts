@@ -1,10 +1,11 @@
 import type { RangeOptions, Transaction } from 'lmdb'
 import { EMPTY_BYTES } from '../../core/bytes.ts'
 import { EngineError } from '../../core/errors.ts'
-import type { FloorQuery, Page, Row, ScanRange, Table, View } from '../engine.ts'
+import type { FloorQuery, Page, Row, RowVisitor, ScanRange, Table, View } from '../engine.ts'
 import { boundsOf, fillPage } from '../scan.ts'
 import { lookUp, type TableHandle, type TableHandles } from './binding.ts'
 import { toEngineError } from './errors.ts'
+import type { ReadCursor } from './read-cursor.ts'
 
 /** What a view reads through. */
 export interface ViewSource {
@@ -12,15 +13,18 @@ export interface ViewSource {
   readonly tables: TableHandles
   /** Absent: the write transaction that the handle has under way. */
   readonly transaction?: Transaction
+  /** Opens a cursor in the transaction. */
+  openCursor?(handle: TableHandle): ReadCursor
   /** Throws where the engine has been closed since the view was opened. */
   assertOpen(): void
-  release(): void
+  release(cursors: Iterable<ReadCursor>): void
 }
 
 /** A view of a read transaction, or of the write transaction that a builder runs in. */
 export class LmdbView implements View {
   readonly #source: ViewSource
   readonly #options: { readonly transaction?: Transaction }
+  readonly #cursors = new Map<TableHandle, ReadCursor>()
   #closed = false
 
   constructor(source: ViewSource) {
@@ -75,10 +79,19 @@ export class LmdbView implements View {
     }
   }
 
+  visit(table: Table, range: ScanRange, visit: RowVisitor): boolean {
+    const handle = this.#handle(table)
+    const more = this.#cursor(handle)?.visit(range, visit)
+    if (more !== undefined) return more
+    const page = this.scan(table, range)
+    for (const { key, value } of page.rows) visit(key, value, value.byteLength)
+    return page.more
+  }
+
   close(): void {
     if (this.#closed) return
     this.#closed = true
-    this.#source.release()
+    this.#source.release(this.#cursors.values())
   }
 
   #handle(table: Table): TableHandle {
@@ -87,17 +100,29 @@ export class LmdbView implements View {
     return this.#source.tables[table]
   }
 
-  #floor(handle: TableHandle, { key, min }: FloorQuery): Row | undefined {
+  #floor(handle: TableHandle, query: FloorQuery): Row | undefined {
+    const { key, min } = query
     if (key.byteLength === 0) return undefined
-    const options = this.#range(true, key, min.byteLength === 0 ? undefined : min)
-    options.inclusiveEnd = true
-    options.limit = 1
     try {
+      const found = this.#cursor(handle)?.seek(query)
+      if (found !== undefined) return found.row
+      const options = this.#range(true, key, min.byteLength === 0 ? undefined : min)
+      options.inclusiveEnd = true
+      options.limit = 1
       for (const row of handle.getRange(options)) return row
       return undefined
     } catch (error) {
       throw this.#readError(error)
     }
+  }
+
+  #cursor(handle: TableHandle): ReadCursor | undefined {
+    let cursor = this.#cursors.get(handle)
+    if (cursor === undefined) {
+      cursor = this.#source.openCursor?.(handle)
+      if (cursor !== undefined) this.#cursors.set(handle, cursor)
+    }
+    return cursor
   }
 
   /**

@@ -1,0 +1,99 @@
+import { briefKey } from '../../core/key.ts'
+import type { FloorQuery, Row, RowVisitor, ScanRange } from '../engine.ts'
+import { boundsOf, PAGE_BYTES, PAGE_ROWS } from '../scan.ts'
+import { keyBuffer, type Lmdb, peekFound, type ReadTransaction, type TableHandle } from './binding.ts'
+
+/** Flags of lmdb-js's `position`: with the value, and backwards from the key. */
+const WITH_VALUE = 0x100
+const BACKWARDS = 0x400
+/** Where a cursor puts the key that it finds, in the buffer of keys. */
+const KEY_AT = 32
+
+/** What a lookup has found: a row, or that there is none. */
+export interface Found {
+  readonly row: Row | undefined
+}
+
+const NOTHING: Found = { row: undefined }
+
+/**
+ * A cursor in one table of a read transaction. It is opened once: a range of lmdb-js opens one each time, which takes longer
+ * than to find a row, and makes several objects a row.
+ *
+ * Its answers are `undefined` where lmdb-js has to be asked in its own way: for values that are too long for its buffer, and
+ * for the reason of an error.
+ */
+export class ReadCursor {
+  readonly #lmdb: Lmdb['nativeAddon']
+  readonly #cursor: InstanceType<Lmdb['nativeAddon']['Cursor']>
+
+  constructor({ nativeAddon }: Lmdb, handle: TableHandle, { native }: ReadTransaction) {
+    this.#lmdb = nativeAddon
+    this.#cursor = new nativeAddon.Cursor(handle.db, native.address)
+  }
+
+  seek({ key, min }: FloorQuery): Found | undefined {
+    const keys = keyBuffer()
+    if (keys === undefined) return undefined
+    keys.bytes.set(key)
+    const found = this.#lmdb.position(this.#cursor.address, WITH_VALUE | BACKWARDS, 0, key.byteLength, 0)
+    if (found === 0) return NOTHING
+    const value = this.#value(found)
+    if (value === undefined) return undefined
+    const end = KEY_AT + found
+    if (keys.bytes.compare(min, 0, min.byteLength, KEY_AT, end) < 0) return NOTHING
+    return { row: { key: copy(keys.bytes, KEY_AT, end), value: copy(value, 0, keys.numbers[0] as number) } }
+  }
+
+  /** Shows the rows of a page; answers whether there are more. */
+  visit(range: ScanRange, visit: RowVisitor): boolean | undefined {
+    const keys = keyBuffer()
+    if (keys === undefined || range.reverse === true) return undefined
+    const { lower, upper } = boundsOf(range)
+    if (lower !== undefined) keys.bytes.set(lower.key)
+    const { position, iterate } = this.#lmdb
+    const { address } = this.#cursor
+    const mostRows = Math.min(range.limit ?? PAGE_ROWS, PAGE_ROWS)
+    let rows = 0
+    let bytes = 0
+    let found = position(address, WITH_VALUE, 0, lower?.key.byteLength ?? 0, 0)
+    if (found > 0 && lower?.inclusive === false && isFound(keys.bytes, found, lower.key))
+      found = iterate(address)
+    for (; found !== 0; found = iterate(address)) {
+      const value = this.#value(found)
+      if (value === undefined) return rows === 0 ? undefined : true
+      const end = KEY_AT + found
+      if (upper !== undefined) {
+        const order = keys.bytes.compare(upper.key, 0, upper.key.byteLength, KEY_AT, end)
+        if (order > 0 || (order === 0 && !upper.inclusive)) return false
+      }
+      const length = keys.numbers[0] as number
+      visit(briefKey(keys.bytes, KEY_AT, end), value, length)
+      rows++
+      bytes += found + length
+      if (rows >= mostRows || bytes >= PAGE_BYTES) return true
+    }
+    return false
+  }
+
+  /** The value that was found, with a key of so many bytes. */
+  #value(found: number): Uint8Array | undefined {
+    const numbers = keyBuffer()?.numbers
+    // The second number says where the value is, if not in the buffer of values.
+    if (numbers === undefined || found < 0 || numbers[1] !== 0) return undefined
+    return peekFound(numbers[0] as number)
+  }
+
+  /** To be called before its transaction is reset or ended. */
+  close(): void {
+    this.#cursor.close()
+  }
+}
+
+function isFound(keys: Buffer, length: number, key: Uint8Array): boolean {
+  return keys.compare(key, 0, key.byteLength, KEY_AT, KEY_AT + length) === 0
+}
+
+function copy(bytes: Uint8Array, start: number, end: number): Uint8Array {
+  return Buffer.from(bytes.subarray(start, end))
+}
