@@ -433,6 +433,8 @@ describe.each(ENGINES)('a new key for a store, on %s', name => {
     onTestFinished(() => engine.close())
     const old = await rowsOf(engine)
     const idle = await place.open({ encryptionKey: key })
+    // Whoever reads meanwhile follows, and what the background does after opening reads too.
+    await idle.compact()
     const busy = await place.open({ encryptionKey: key })
     let done = false
     const writing = (async () => {
