@@ -630,8 +630,10 @@ function follow(persistence: Persistence): Follower {
   const state: ModelState = new Map()
   const watcher = persistence.watch()
   const ended = (async () => {
-    // What is committed in between is told as well.
-    for (const [name, value] of Object.entries(await persistence.load())) state.set(name, value)
+    // What is committed in between is told as well: also the last change, if it comes that soon.
+    for (const [name, value] of Object.entries(await persistence.load())) {
+      if (name !== LAST_CHANGE) state.set(name, value)
+    }
     for await (const { key, type, value } of watcher) {
       if (key === LAST_CHANGE) return
       if (type === 'removed' || value === undefined) state.delete(key)

@@ -45,10 +45,10 @@ export class ReadCursor {
     return { row: { key: copy(keys.bytes, KEY_AT, end), value: copy(value, 0, keys.numbers[0] as number) } }
   }
 
-  /** Shows the rows of a page; answers whether there are more. */
+  /** Shows the rows of a page, forwards and with values; answers whether there are more. */
   visit(range: ScanRange, visit: RowVisitor): boolean | undefined {
     const keys = keyBuffer()
-    if (keys === undefined || range.reverse === true) return undefined
+    if (keys === undefined || range.reverse === true || range.keysOnly === true) return undefined
     const { lower, upper } = boundsOf(range)
     if (lower !== undefined) keys.bytes.set(lower.key)
     const { position, iterate } = this.#lmdb
