@@ -23,12 +23,14 @@ export class KeptChain {
   /** The key whose versions these are. */
   readonly key: Uint8Array
   readonly chain: Chain
+  readonly name: string
   readonly #value: Uint8Array
   /** By their index, once they were read from the cache. Nobody changes their bytes. */
   readonly #versions: ParsedRecord[] = []
   #bytes: number
 
-  constructor(row: Row, key: Uint8Array, chain: Chain) {
+  constructor(name: string, row: Row, key: Uint8Array, chain: Chain) {
+    this.name = name
     this.key = key
     this.chain = chain
     this.#value = row.value
@@ -49,7 +51,8 @@ export class KeptChain {
     if (known !== undefined) return known
     const version = read(this.chain, index)
     const size = VERSION_BYTES + version.bytes.byteLength
-    if (size <= MAX_BYTES / 16) {
+    // It may have been given up since it was found.
+    if (size <= MAX_BYTES / 16 && entries.get(this.name) === this) {
       this.#versions[index] = version
       this.#bytes += size
       bytes += size
@@ -74,9 +77,13 @@ export function knownChain(row: Row): KeptChain | undefined {
 
 /** Keeps the chain of a row that is not known: `key` is the one whose versions it holds. */
 export function keepChain(row: Row, key: Uint8Array, chain: Chain): void {
-  const kept = new KeptChain(row, key, chain)
+  const name = toByteString(row.key)
+  const kept = new KeptChain(name, row, key, chain)
   if (kept.memoryBytes > MAX_BYTES / 4) return
-  entries.set(toByteString(row.key), kept)
+  // Another read may have opened the same one meanwhile.
+  bytes -= entries.get(name)?.memoryBytes ?? 0
+  entries.delete(name)
+  entries.set(name, kept)
   bytes += kept.memoryBytes
   for (const [oldest, entry] of entries) {
     if (bytes <= MAX_BYTES) break
