@@ -10,6 +10,8 @@ import { Worker } from 'node:worker_threads'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { EngineError } from '../../src/core/errors.ts'
 import { type Engine, lmdb, type Row, TABLES, type Table } from '../../src/engine/index.ts'
+import { prepareFolder } from '../../src/engine/lmdb/data-file.ts'
+import { removeGeneration, writeCurrentGeneration } from '../../src/engine/lmdb/generation.ts'
 
 const PEER = fileURLToPath(new URL('../fixtures/lmdb-compact-peer.mjs', import.meta.url))
 
@@ -30,6 +32,26 @@ async function openEngine(path: string): Promise<Engine> {
   onTestFinished(() => engine.close())
   return engine
 }
+
+test('a store that moves while it is about to be opened is found where it has moved to', async () => {
+  const path = freshPath()
+  const engine = await openEngine(path)
+  await engine.commit((_, batch) => batch.put('live', Buffer.from('a'), Buffer.from('1')))
+  await engine.close()
+  const data = await readFile(join(path, 'data.mdb'))
+  let moving = true
+  const opening = Array.from({ length: 12 }, async () => {
+    while (moving) expect(await prepareFolder(path)).toMatchObject({ writable: true })
+  })
+  for (let n = 1; n <= 100; n++) {
+    await mkdir(join(path, `generation-${n}`))
+    await writeFile(join(path, `generation-${n}`, 'data.mdb'), data)
+    await writeCurrentGeneration(path, n)
+    await removeGeneration(path, n - 1)
+  }
+  moving = false
+  await Promise.all(opening)
+})
 
 type Peer = ChildProcess | Worker
 const PEERS = ['process', 'worker thread'] as const

@@ -35,21 +35,35 @@ export async function prepareFolder(path: string): Promise<PreparedFolder> {
   try {
     await createFolder(path)
     const folder = await realpath(path)
-    const { current, exists } = await findDataFile(folder)
-    try {
-      await access(folder, constants.W_OK)
-      for (const file of ['', DATA_FILE, LOCK_FILE])
-        await ifPresent(access(join(current, file), constants.W_OK))
-    } catch (error) {
-      if (!exists) throw error
-      return { folder, writable: false }
+    for (;;) {
+      const { current, exists } = await findDataFile(folder)
+      try {
+        return { folder, writable: await prepareFiles(folder, current, exists) }
+      } catch (error) {
+        // Whoever has moved the store meanwhile has removed the files that were found.
+        const isMoved =
+          isMissing(error) && generationFolder(folder, readCurrentGeneration(folder)) !== current
+        if (!isMoved) throw error
+      }
     }
-    await createLockFile(current)
-    if (!exists) await createDataFile(current)
-    return { folder, writable: true }
   } catch (cause) {
     throw toEngineError(cause, 'open', path)
   }
+}
+
+/** Sees to it that the files of a generation are there. Answers whether they can be written. */
+async function prepareFiles(folder: string, current: string, exists: boolean): Promise<boolean> {
+  try {
+    await access(folder, constants.W_OK)
+    for (const file of ['', DATA_FILE, LOCK_FILE])
+      await ifPresent(access(join(current, file), constants.W_OK))
+  } catch (error) {
+    if (!exists) throw error
+    return false
+  }
+  await createLockFile(current)
+  if (!exists) await createDataFile(current)
+  return true
 }
 
 /**
@@ -167,6 +181,10 @@ async function problemOf(file: string): Promise<string | undefined> {
     if (BigInt(size) < pages * BigInt(pageSize)) return CUT_OFF
     const problem = KNOWS_PAGES ? problemOfPages(file) : undefined
     return problem && `${DAMAGED}${problem}`
+  } catch (error) {
+    // Removed meanwhile.
+    if (isMissing(error)) return ABSENT
+    throw error
   } finally {
     await handle.close()
   }
@@ -183,8 +201,12 @@ function problemOfPages(path: string): string | undefined {
 
 /** `undefined` where the file does not exist. */
 function ifPresent<T>(promise: Promise<T>): Promise<T | undefined> {
-  return promise.catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return undefined
+  return promise.catch((error: unknown) => {
+    if (isMissing(error)) return undefined
     throw error
   })
+}
+
+function isMissing(error: unknown): boolean {
+  return (error as NodeJS.ErrnoException).code === 'ENOENT'
 }

@@ -101,5 +101,6 @@ export async function removeGeneration(store: string, generation: number): Promi
   const folder = generationFolder(store, generation)
   await rm(join(folder, LOCK_FILE), { force: true })
   await rm(join(folder, DATA_FILE), { force: true })
-  if (generation !== 0) await rm(folder, { recursive: true, force: true })
+  // Who is about to open it may make a lock file there once more, before they find that the store has moved.
+  if (generation !== 0) await rm(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 10 })
 }
