@@ -190,12 +190,17 @@ interface OpenStore {
 interface Follower {
   readonly persistence: Persistence
   readonly state: ModelState
-  /** Rejects where the watcher has missed too much. */
+  /** Resolves once it is told of the last change. */
+  readonly reached: Promise<void>
+  /** Resolves once it is told of the last change again. Rejects where the watcher has missed too much. */
   readonly ended: Promise<void>
   stop(): Promise<void>
 }
 
-/** After all others, in whatever order a watcher tells them. */
+/**
+ * Made after all others. A watcher that has fallen behind is told of keys in the order in which they are stored, and of
+ * encrypted ones in any: so it is made again once a watcher has been told of it.
+ */
 const LAST_CHANGE = '\u{10ffff} last change'
 
 /** One place, opened once or twice at a time, and the model of it, driven side by side. */
@@ -501,7 +506,9 @@ class Pair {
     const follower = this.#follower
     if (follower === undefined) return
     // Its own store tells it at once.
-    await follower.persistence.set(LAST_CHANGE, true)
+    await follower.persistence.set(LAST_CHANGE, 'once')
+    await Promise.race([follower.reached, follower.ended.catch(() => undefined)])
+    await follower.persistence.set(LAST_CHANGE, 'again')
     const behind = await follower.ended.then(
       () => false,
       error => {
@@ -629,13 +636,21 @@ class Pair {
 function follow(persistence: Persistence): Follower {
   const state: ModelState = new Map()
   const watcher = persistence.watch()
+  let reach = (): void => undefined
+  const reached = new Promise<void>(resolve => {
+    reach = resolve
+  })
   const ended = (async () => {
     // What is committed in between is told as well: also the last change, if it comes that soon.
     for (const [name, value] of Object.entries(await persistence.load())) {
       if (name !== LAST_CHANGE) state.set(name, value)
     }
     for await (const { key, type, value } of watcher) {
-      if (key === LAST_CHANGE) return
+      if (key === LAST_CHANGE) {
+        reach()
+        if (value === 'again') return
+        continue
+      }
       if (type === 'removed' || value === undefined) state.delete(key)
       else state.set(key, value)
     }
@@ -644,6 +659,7 @@ function follow(persistence: Persistence): Follower {
   return {
     persistence,
     state,
+    reached,
     ended,
     async stop() {
       await watcher.return?.()
