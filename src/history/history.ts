@@ -26,6 +26,7 @@ import {
   type Convert,
   type KeyedRecord,
   type KeyRange,
+  type RecordPage,
   readAt,
   readManyAt,
   scanAt,
@@ -394,9 +395,7 @@ export class History {
       moment,
       range,
       async (view, bounded, epoch) => {
-        const { records, resumeAfter } = await (epoch === undefined
-          ? scanLive(view, bounded)
-          : scanAt(view, bounded, epoch, this.limits))
+        const { records, resumeAfter } = await this.#scan(view, bounded, epoch)
         return { items: records, bytes: this.#roomOf(records), resumeAfter }
       },
       options,
@@ -418,14 +417,17 @@ export class History {
       async (view, bounded, epoch) => {
         const visited = epoch === undefined ? visitLive(view, bounded, convert) : undefined
         if (visited !== undefined) return visited
-        const { records, resumeAfter } = await (epoch === undefined
-          ? scanLive(view, bounded)
-          : scanAt(view, bounded, epoch, this.limits))
+        const { records, resumeAfter } = await this.#scan(view, bounded, epoch)
         const items = records.map(({ key, record }) => convert(key, record))
         return { items, bytes: this.#roomOf(records), resumeAfter }
       },
       {},
     )
+  }
+
+  /** A page of the live records, or of those at an epoch. */
+  #scan(view: View, range: KeyRange, epoch: number | undefined): MaybePromise<RecordPage> {
+    return epoch === undefined ? scanLive(view, range) : scanAt(view, range, epoch, this.limits)
   }
 
   /** Pages of items that `read` gives of a view: of the live records, or of those at an epoch. */

@@ -88,12 +88,16 @@ export class StateReader<S = Record<string, unknown>> implements ReadableState<S
   read<K extends KeyOf<S>, F>(key: K, fallback?: F, meter?: ByteMeter): MaybePromise<S[K] | F | undefined> {
     const moment = this.#moment()
     const current = moment === 'head'
-    const found: MaybePromise<Payload | undefined> = current
-      ? this.#current.get(key)
-      : this.#history.getAt(moment, this.#history.keys.encode(key))
+    const found = this.#find(moment, key)
     if (isPromiseLike(found))
       return found.then(payload => this.#valueOf(key, payload, fallback, current, meter))
     return this.#valueOf(key, found, fallback, current, meter)
+  }
+
+  #find(moment: Moment, key: KeyOf<S>): MaybePromise<Payload | undefined> {
+    return moment === 'head'
+      ? this.#current.get(key)
+      : this.#history.getAt(moment, this.#history.keys.encode(key))
   }
 
   #valueOf<K extends KeyOf<S>, F>(
@@ -128,11 +132,7 @@ export class StateReader<S = Record<string, unknown>> implements ReadableState<S
   }
 
   async has(key: KeyOf<S>): Promise<boolean> {
-    const moment = this.#moment()
-    const found = await (moment === 'head'
-      ? this.#current.get(key)
-      : this.#history.getAt(moment, this.#history.keys.encode(key)))
-    return found !== undefined
+    return (await this.#find(this.#moment(), key)) !== undefined
   }
 
   keys(range?: Range): AsyncIterableIterator<KeyOf<S>> {

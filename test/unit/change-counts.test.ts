@@ -30,6 +30,8 @@ function observed(engine: Engine, read: () => void): Engine {
   })
 }
 
+const openObserved = (engine: Engine, read: () => void) => openWithLimits(observed(engine, read), LIMITS)
+
 const entries = (from: number, count: number, value: unknown): [string, unknown][] =>
   Array.from({ length: count }, (_, i) => [`key ${from + i}`, value])
 
@@ -37,10 +39,7 @@ describe.each(ENGINES)('counts of changes, on %s', name => {
   it('spare listSnapshots() the lists of snapshots that changed many keys', async () => {
     let scans = 0
     const place = await newPlace(name)
-    const { persistence: state, history } = await openWithLimits(
-      observed(place.engine(), () => scans++),
-      LIMITS,
-    )
+    const { persistence: state, history } = await openObserved(place.engine(), () => scans++)
     await state.setMany(entries(0, MANY, 'first'))
     await state.setMany(entries(MANY / 2, MANY, 'second'))
     await state.createSnapshot()
@@ -56,10 +55,7 @@ describe.each(ENGINES)('counts of changes, on %s', name => {
     expect(scans).toBe(0)
     // Another process finds them as well.
     await state.close()
-    const { persistence: again } = await openWithLimits(
-      observed(place.engine(), () => scans++),
-      LIMITS,
-    )
+    const { persistence: again } = await openObserved(place.engine(), () => scans++)
     scans = 0
     expect((await again.listSnapshots()).map(({ changes }) => changes)).toEqual([1.5 * MANY])
     expect(scans).toBe(0)
@@ -69,10 +65,7 @@ describe.each(ENGINES)('counts of changes, on %s', name => {
   it('are made anew where a snapshot goes between two others', async () => {
     let scans = 0
     const place = await newPlace(name)
-    const { persistence: state, history } = await openWithLimits(
-      observed(place.engine(), () => scans++),
-      LIMITS,
-    )
+    const { persistence: state, history } = await openObserved(place.engine(), () => scans++)
     const changes = async (): Promise<unknown> => {
       scans = 0
       return (await state.listSnapshots()).map(snapshot => snapshot.changes)

@@ -122,27 +122,14 @@ const MAX_FREE_PAGES = 2000
  */
 const encoder = {
   encode: (value: Uint8Array): Uint8Array => value,
-  decode: copyOf,
+  decode: (value: Uint8Array): Uint8Array => copyOf(value),
 }
 
-function copyOf(bytes: Uint8Array): Uint8Array {
-  // The buffer itself is longer: lmdb-js has given it the length of the value.
-  const size = bytes.length
+/** The buffer itself is longer than a value in it: lmdb-js has given it the length of the value. */
+function copyOf(bytes: Uint8Array, size = bytes.length): Uint8Array {
   const copy = Buffer.allocUnsafe(size)
   copy.set(bytes.subarray(0, size))
   return copy
-}
-
-/** The value at a key: what `get` of a handle comes to, without its choices among encodings. */
-export function lookUp(
-  handle: TableHandle,
-  key: Uint8Array,
-  options: { readonly transaction?: Transaction },
-): Uint8Array | undefined {
-  const bytes = handle.getBinaryFast(key, options)
-  if (bytes === undefined) return undefined
-  isShared(bytes)
-  return copyOf(bytes)
 }
 
 /** lmdb-js's buffer, and the same memory under its whole length: with the one it is given, reading it is slower. */
@@ -159,7 +146,10 @@ function isShared(bytes: Uint8Array & { readonly isGlobal?: boolean }): boolean 
   return true
 }
 
-/** The same, not copied: in lmdb-js's buffer, which the next read of any handle writes over. */
+/**
+ * The value at a key: what `get` of a handle comes to, without its choices among encodings, and not copied. It is in
+ * lmdb-js's buffer, which the next read of any handle writes over.
+ */
 export function peek(
   handle: TableHandle,
   key: Uint8Array,
@@ -172,6 +162,16 @@ export function peek(
   peeked.bytes = sharedMemory
   peeked.length = bytes.length
   return peeked
+}
+
+/** {@link peek}, in bytes of its own. */
+export function lookUp(
+  handle: TableHandle,
+  key: Uint8Array,
+  options: { readonly transaction?: Transaction },
+): Uint8Array | undefined {
+  const found = peek(handle, key, options)
+  return found === peeked ? copyOf(found.bytes, found.length) : found?.bytes
 }
 
 /** The value that a cursor has found, where the next read writes over it; `undefined` before the first lookup. */
