@@ -132,7 +132,7 @@ function isRepeated(value: object, walk: Walk): boolean {
  * Nothing public lists those alone. To list all keys makes a string of each index, which takes longer than writing
  * the JSON text. The summary takes the same time whatever the length; should its wording ever change, the keys decide.
  */
-function hasPropertiesBesideElements(array: readonly unknown[]): boolean {
+export function hasPropertiesBesideElements(array: readonly unknown[]): boolean {
   const { length } = array
   if (length >= LONG_ARRAY && inspect(array, SUMMARY) === `[ ... ${length} more items ]`) return false
   return Object.keys(array).length !== length

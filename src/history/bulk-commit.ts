@@ -58,8 +58,12 @@ import { StageReader } from './stage-reader.ts'
 
 /** A large change, as its preparation and the catching up need to know it. */
 export interface BulkSource {
-  /** Adds to the patch what each key shall hold that differs, or may differ, from what it holds. */
-  prepare(patch: PatchBuffer): Promise<void>
+  /**
+   * Adds to the patch what each key shall hold that differs, or may differ, from what it holds: now, or as of the commit
+   * whose sequence number it answers. No large commit was under way then.
+   */
+  // biome-ignore lint/suspicious/noConfusingVoidType: most sources look at what is there when they are asked
+  prepare(patch: PatchBuffer): Promise<number | void>
   /**
    * What keys that were written since the preparation began shall hold; `undefined` to leave one as it is. Runs in
    * the deciding commit.
@@ -134,8 +138,8 @@ async function prepareAndDecide(
 ): Promise<BulkSummary | undefined> {
   const operation = committer.ids.next()
   const operationId = committer.ids.format(operation)
-  let since = await settledSequence(engine, committer, limits)
-  await source.prepare(patch)
+  const settled = await settledSequence(engine, committer, limits)
+  let since = (await source.prepare(patch)) ?? settled
   // A snapshot is always rolled forward: it takes two epochs.
   if (goal.kind === 'snapshot' || patch.stage !== undefined) await patch.flush()
   for (;;) {

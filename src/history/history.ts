@@ -486,6 +486,11 @@ export class History {
     }
   }
 
+  /** To be called by who has read so many bytes of records in a view of their own, once that is closed. */
+  relieve(bytes: number): Promise<void> {
+    return new MemoryRelief(this.engine).worked(0, MAPPED_PER_READ * bytes)
+  }
+
   #roomOf(records: readonly KeyedRecord[]): number {
     let room = 0
     for (const { record } of records) {

@@ -37,7 +37,8 @@ const MAX_WINDOW_BITS = 15
 /** Output is taken in pieces of at most this size, so that a false declared length takes no memory by itself. */
 const MAX_CHUNK_BYTES = 4 * 1024 * 1024
 
-const CHECKSUM_BYTES = 4
+/** At the end of a record. */
+export const CHECKSUM_BYTES = 4
 
 /** A UTF-16 unit becomes so many bytes at most. */
 const MAX_UTF8_BYTES = 3
@@ -166,7 +167,16 @@ export function parseBorrowedRecord(key: Uint8Array, buffer: Uint8Array, length:
   return parse(key, buffer, length, true)
 }
 
-function parse(key: Uint8Array, record: Uint8Array, length: number, isBorrowed: boolean): ParsedRecord {
+/**
+ * Where the payload of the record in the first `length` bytes of a buffer begins; it ends {@link CHECKSUM_BYTES} before the end.
+ *
+ * @throws {DataIntegrityError} if it is not what was written under this key.
+ */
+export function payloadStart(key: Uint8Array, buffer: Uint8Array, length: number): number {
+  return parse(key, buffer, length, true).start
+}
+
+function parse(key: Uint8Array, record: Uint8Array, length: number, isBorrowed: boolean): StoredRecord {
   const end = length - CHECKSUM_BYTES
   if (end >= 2 && checksumOfRange(record, 0, length, checksum(key)) === CHECKED) {
     // The common case by hand: an epoch below 128 is one byte.
@@ -187,8 +197,9 @@ class StoredRecord implements ParsedRecord {
   readonly birth: number
   /** Of the payload. */
   readonly byteLength: number
+  /** Of the payload, in the record. */
+  readonly start: number
   readonly #record: Uint8Array
-  readonly #start: number
   readonly #isBorrowed: boolean
   #bytes: Uint8Array | undefined
 
@@ -197,7 +208,7 @@ class StoredRecord implements ParsedRecord {
     this.birth = birth
     this.byteLength = end - start
     this.#record = record
-    this.#start = start
+    this.start = start
     this.#isBorrowed = isBorrowed
   }
 
@@ -207,12 +218,12 @@ class StoredRecord implements ParsedRecord {
   }
 
   #view(): Uint8Array {
-    const view = this.#record.subarray(this.#start, this.#start + this.byteLength)
+    const view = this.#record.subarray(this.start, this.start + this.byteLength)
     return this.#isBorrowed ? Buffer.from(view) : view
   }
 
   text(): string {
-    return asBuffer(this.#record).toString('utf8', this.#start, this.#start + this.byteLength)
+    return asBuffer(this.#record).toString('utf8', this.start, this.start + this.byteLength)
   }
 }
 

@@ -8,6 +8,7 @@ import type { EncryptionKey } from '../crypto/encryption-key.ts'
 import { isEncrypted } from '../encryption/is-encrypted.ts'
 import type { RotateOptions } from '../encryption/rotate-key.ts'
 import type { EngineStats } from '../engine/engine.ts'
+import type { BulkSource } from '../history/bulk-commit.ts'
 import type { CompactOptions, CompactSummary, History } from '../history/history.ts'
 import type { PackTotals } from '../history/packer.ts'
 import {
@@ -41,6 +42,7 @@ import { AutoSnapshot } from './auto-snapshot.ts'
 import type { CachedReads, CacheMetrics } from './cached-reads.ts'
 import { EncodedState } from './encoded-state.ts'
 import { type Operation, type OperationMetrics, OperationRecorder } from './operation-metrics.ts'
+import { compareAtOnce, quickSaveSource } from './quick-save.ts'
 import { clearSource, saveSource } from './state-source.ts'
 import { type Transaction, Transactions } from './transaction.ts'
 import { type ExportOptions, exportData, importSource } from './transfer.ts'
@@ -158,11 +160,26 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
         { signal: abortSignal, onProgress: callback },
         'save()',
       )
-      // Encoded before the first wait, so that what the caller does to the data afterwards changes nothing.
-      const encoded = EncodedState.of(this.#history.keys, propertiesOf(data, 'data'), encodeUnder)
-      meter.bytes += encoded.bytes
-      const source = saveSource(this.#history, encoded, this.#parts.compression, signal)
-      return toSummary(await this.#history.bulk({ ...source, onProgress }))
+      const history = this.#history
+      const { compression } = this.#parts
+      const state = propertiesOf(data, 'data')
+      const encode = (state: Readonly<Record<string, unknown>>): EncodedState =>
+        EncodedState.of(history.keys, state, encodeUnder)
+      const source = (encoded: EncodedState): BulkSource => saveSource(history, encoded, compression, signal)
+      // Compared or encoded before the first wait, so that what the caller does to the data afterwards changes nothing.
+      const difference = compareAtOnce(history, state, compression, encodeUnder)
+      if (difference === undefined) {
+        const encoded = encode(state)
+        meter.bytes += encoded.bytes
+        return toSummary(await history.bulk({ ...source(encoded), onProgress }))
+      }
+      meter.bytes += difference.bytes
+      try {
+        const quick = quickSaveSource(difference, state => source(encode(state)), signal)
+        return toSummary(await history.bulk({ ...quick, onProgress }))
+      } finally {
+        await difference.close()
+      }
     })
   }
 
