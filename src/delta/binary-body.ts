@@ -1,7 +1,13 @@
 import { DataIntegrityError } from '../core/errors.ts'
-import { VarintReader } from '../core/varint.ts'
-import { ByteWriter } from './byte-writer.ts'
-import { COMPRESSION, compressBytes, decompressBytes, MAX_DICTIONARY_BYTES } from './compression.ts'
+import { VarintReader, varintLength } from '../core/varint.ts'
+import { ByteWriter, foldSign } from './byte-writer.ts'
+import {
+  COMPRESSION,
+  compressBytes,
+  decompressBytes,
+  MAX_DICTIONARY_BYTES,
+  MIN_COMPRESSIBLE,
+} from './compression.ts'
 import { applyEdits, checkEdits, writeEdit } from './edit-codec.ts'
 import { diffBytes, type EmitEdit } from './edit-script.ts'
 
@@ -40,6 +46,24 @@ export function encodeBinaryBody(
 ): Uint8Array {
   const { script, firstEdit } = findScript(base, target)
   return encodeScript(script, compression, base, firstEdit)
+}
+
+/** How long the body is that {@link encodeBinaryBody} makes with the compression `alone`: most are not made for it. */
+export function binaryBodyLength(base: Uint8Array, target: Uint8Array): number {
+  let edits = 0
+  let inserted = 0
+  let numbers = 0
+  const count: EmitEdit = (copy, insertStart, insertEnd, skip) => {
+    const length = insertEnd - insertStart
+    edits++
+    inserted += length
+    numbers += varintLength(copy) + varintLength(length) + varintLength(foldSign(length - skip))
+  }
+  diffBytes(base, target, count)
+  const length = varintLength(edits) + varintLength(inserted) + inserted + numbers
+  if (length < MIN_COMPRESSIBLE && isWorthCopying(target.length, inserted, edits))
+    return 1 + varintLength(length) + length
+  return encodeBinaryBody(base, target, 'alone').length
 }
 
 /** The body of a script that is known already. */

@@ -29,7 +29,7 @@ export interface Compressed {
 export const MAX_DICTIONARY_BYTES = 8_192
 
 /** Fewer bytes than this save too few to be worth an inflation at each read. */
-const MIN_COMPRESSIBLE = 96
+export const MIN_COMPRESSIBLE = 96
 /** The dictionary's head start wears off: from this length on Brotli is tried as well. */
 const TRY_BROTLI_FROM = 512
 /** And from this one, Brotli only. */

@@ -86,7 +86,7 @@ export function readManyAt(
   epochOrPromise: MaybePromise<number>,
 ): MaybePromise<(ParsedRecord | undefined)[]> {
   return whenBoth(epochOrPromise, view.getMany('live', keys), (epoch, found) =>
-    presentRecords(view, keys, found, epoch),
+    presentRecords(view, keys, parseAll(keys, found), epoch),
   )
 }
 
@@ -96,27 +96,34 @@ export function readManyAtBoth(
   keys: readonly Uint8Array[],
   [one, other]: readonly [number, number],
 ): MaybePromise<[(ParsedRecord | undefined)[], (ParsedRecord | undefined)[]]> {
-  return whenReady(view.getMany('live', keys), found =>
-    whenBoth(
-      presentRecords(view, keys, found, one),
-      presentRecords(view, keys, found, other),
+  return whenReady(view.getMany('live', keys), found => {
+    const live = parseAll(keys, found)
+    return whenBoth(
+      presentRecords(view, keys, live, one),
+      presentRecords(view, keys, live, other),
       (ones, others) => [ones, others],
-    ),
-  )
+    )
+  })
 }
 
-/** What keys held at `epoch`, given their live records as stored. */
+function parseAll(
+  keys: readonly Uint8Array[],
+  stored: readonly (Uint8Array | undefined)[],
+): readonly (ParsedRecord | undefined)[] {
+  return stored.map((bytes, i) => bytes && parseRecord(keys[i] as Uint8Array, bytes))
+}
+
+/** What keys held at `epoch`, given their live records. */
 function presentRecords(
   view: View,
   keys: readonly Uint8Array[],
-  found: readonly (Uint8Array | undefined)[],
+  live: readonly (ParsedRecord | undefined)[],
   epoch: number,
 ): MaybePromise<(ParsedRecord | undefined)[]> {
   const records = new Array<ParsedRecord | undefined>(keys.length).fill(undefined)
   const older: number[] = []
   for (let i = 0; i < keys.length; i++) {
-    const bytes = found[i]
-    const record = bytes === undefined ? undefined : parseRecord(keys[i] as Uint8Array, bytes)
+    const record = live[i]
     if (record !== undefined && record.birth <= epoch) records[i] = record
     else older.push(i)
   }

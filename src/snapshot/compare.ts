@@ -1,3 +1,4 @@
+import { binaryBodyLength } from '../delta/binary-body.ts'
 import { createPatch, type JsonPatchOperation } from '../delta/json-patch.ts'
 import { encodeBody } from '../delta/strategies.ts'
 import { readAgainIfLost } from '../engine/view-lost.ts'
@@ -53,24 +54,27 @@ interface DifferingRecord {
   readonly after: ParsedRecord | undefined
 }
 
-/** The keys that differ between two moments, in key order. */
+/** The keys that differ between two moments, in key order, some at a time. */
 async function* differingRecords(
   history: History,
   from: Moment,
   to: Moment,
   range: Range | undefined,
   consistent: boolean,
-): AsyncGenerator<DifferingRecord, void, undefined> {
+): AsyncGenerator<readonly DifferingRecord[], void, undefined> {
   const keyRange = toKeyRange(range)
   const options = { wanted: inRange(keyRange, history.keys), reverse: keyRange.reverse === true, consistent }
   let left = keyRange.limit ?? Number.POSITIVE_INFINITY
   if (left === 0) return
   for await (const chunk of touchedRecords(history, from, to, options)) {
+    const differing: DifferingRecord[] = []
     for (const { key, before, after } of chunk) {
       if (payloadsEqual(before, after)) continue
-      yield { key: history.keys.decode(key), before, after }
-      if (--left === 0) return
+      differing.push({ key: history.keys.decode(key), before, after })
+      if (--left === 0) break
     }
+    if (differing.length > 0) yield differing
+    if (left === 0) return
   }
 }
 
@@ -81,10 +85,12 @@ export async function* diff(
   to: Moment,
   range?: Range,
 ): AsyncGenerator<Difference, void, undefined> {
-  for await (const { key, before, after } of differingRecords(history, from, to, range, false)) {
-    if (before === undefined) yield { key, type: 'added', after: decode(after) }
-    else if (after === undefined) yield { key, type: 'removed', before: decode(before) }
-    else yield { key, type: 'changed', before: decode(before), after: decode(after) }
+  for await (const differing of differingRecords(history, from, to, range, false)) {
+    for (const { key, before, after } of differing) {
+      if (before === undefined) yield { key, type: 'added', after: decode(after) }
+      else if (after === undefined) yield { key, type: 'removed', before: decode(before) }
+      else yield { key, type: 'changed', before: decode(before), after: decode(after) }
+    }
   }
 }
 
@@ -111,19 +117,21 @@ async function gather(
   const changed: ChangedKey[] = []
   let bytes = 0
   let fullBytes = 0
-  for await (const { key, before, after } of differingRecords(history, from, to, undefined, true)) {
-    if (after === undefined) {
-      removed.push(key)
-      continue
-    }
-    const whole = fromPayload(after)
-    fullBytes += whole.bytes.byteLength
-    if (before === undefined) {
-      added.push(key)
-      bytes += encodeBody('compress', whole, whole).body.byteLength
-    } else {
-      changed.push({ key, patch: createPatch(decode(before), decode(after)) })
-      bytes += encodeBody('binary', fromPayload(before), whole).body.byteLength
+  for await (const differing of differingRecords(history, from, to, undefined, true)) {
+    for (const { key, before, after } of differing) {
+      if (after === undefined) {
+        removed.push(key)
+        continue
+      }
+      const whole = fromPayload(after)
+      fullBytes += whole.bytes.byteLength
+      if (before === undefined) {
+        added.push(key)
+        bytes += encodeBody('compress', whole, whole).body.byteLength
+      } else {
+        changed.push({ key, patch: createPatch(decode(before), decode(after)) })
+        bytes += binaryBodyLength(fromPayload(before).bytes, whole.bytes)
+      }
     }
   }
   const changes = added.length + removed.length + changed.length

@@ -7,7 +7,7 @@ import { readChangedKeys } from '../history/change-list.ts'
 import { nameDamage } from '../history/damage.ts'
 import type { History, Moment } from '../history/history.ts'
 import { readManyAtBoth } from '../history/reader.ts'
-import type { ParsedRecord } from '../history/record.ts'
+import { type ParsedRecord, payloadLength } from '../history/record.ts'
 import { nameOf } from './key-range.ts'
 
 /** A key that was written between two moments, and what each of them sees there: perhaps the same. */
@@ -146,7 +146,8 @@ class ChunkSize {
 
   learn(count: number, ...sides: readonly (readonly (ParsedRecord | undefined)[])[]): void {
     let bytes = 0
-    for (const side of sides) for (const record of side) bytes += record?.bytes.byteLength ?? 0
+    for (const side of sides)
+      for (const record of side) bytes += record === undefined ? 0 : payloadLength(record)
     const fitting = Math.floor(CHUNK_BYTES / Math.max(1, bytes / count))
     this.keys = Math.min(MAX_CHUNK_KEYS, GROWTH * this.keys, Math.max(1, fitting))
   }

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { DataIntegrityError, DeltaError } from '../../src/core/errors.ts'
+import { binaryBodyLength, encodeBinaryBody } from '../../src/delta/binary-body.ts'
 import { applyBinaryDelta, encodeBinaryDelta } from '../../src/delta/binary-delta.ts'
 import { noise, records } from '../support/delta-samples.ts'
 
@@ -14,6 +15,15 @@ const bytes = fc.oneof(
 )
 
 describe('binary delta', () => {
+  it('is known to be as long as it is', () => {
+    fc.assert(
+      fc.property(bytes, bytes, (base, target) => {
+        expect(binaryBodyLength(base, target)).toBe(encodeBinaryBody(base, target, 'alone').length)
+      }),
+      { numRuns: 1_000 },
+    )
+  })
+
   it('makes the target of the base, whatever they are', () => {
     fc.assert(
       fc.property(bytes, bytes, fc.boolean(), (base, target, compress) => {
