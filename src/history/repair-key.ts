@@ -1,4 +1,5 @@
-import { stretchOf, type TouchedKeys } from './touched-keys.ts'
+import type { Stretches } from './stretches.ts'
+import type { TouchedKeys } from './touched-keys.ts'
 
 /** A version that is whole, as far as it matters to what may be missing beside it. */
 export interface KnownVersion {
@@ -6,11 +7,19 @@ export interface KnownVersion {
   readonly isTombstone: boolean
 }
 
+/** Versions with nothing missing between them: a row of the history. */
+export interface KnownRun {
+  readonly first: KnownVersion
+  readonly last: KnownVersion
+  /** Whether they may have been freed, as a later one of the same stretch took their place. */
+  readonly mayBeFreed: boolean
+}
+
 /** What is known of a key of a damaged store. */
 export interface KnownKey {
   readonly key: Uint8Array
-  /** Runs of versions with nothing missing inside: a row of the history each. Oldest first. */
-  readonly rows: readonly { readonly first: KnownVersion; readonly last: KnownVersion }[]
+  /** Oldest first. */
+  readonly rows: readonly KnownRun[]
   /** The birth of the live record, if it is there. */
   readonly live: number | undefined
   /** Whether rows of the history, or the live record, may be missing. */
@@ -29,37 +38,39 @@ export interface Gaps {
  * Where versions of a key are missing.
  *
  * A version is what the snapshots from its birth on hold, up to the next one's birth. If the next one is missing, they would
- * find the older one, which is wrong. That it is missing is told by the change lists: a key that was touched in a stretch of
- * epochs has a version born there, unless it was absent at its end, and had no older one.
+ * find the older one, which is wrong. That it is missing is told by the change lists: a key that was touched in an epoch has a
+ * version born there, unless it was absent at its end, and had no older one.
  */
-export function findGaps(known: KnownKey, bounds: readonly number[], touched: TouchedKeys): Gaps {
+export function findGaps(known: KnownKey, stretches: Stretches, touched: TouchedKeys): Gaps {
   const { key, rows, live, mayHaveLost } = known
   const tombstones: number[] = []
   const lost: number[] = []
   const births = [...rows.map(({ first }) => first.birth), ...(live === undefined ? [] : [live])]
   // Before the first version there is nothing to be taken for another, but one may be lost.
   if (mayHaveLost) {
-    const end = births[0] === undefined ? bounds.length : stretchOf(bounds, births[0]) - 1
+    const end = births[0] === undefined ? stretches.last : stretches.of(births[0]) - 1
     let isLost = false
     for (let stretch = 0; stretch <= end; stretch++) {
-      isLost ||= touched.mayBeTouched(key, stretch)
+      isLost ||= touched.mayBeTouched(key, stretches.epochsOf(stretch))
       if (isLost) lost.push(stretch)
     }
   }
-  for (const [i, { last }] of rows.entries()) {
+  for (const [i, { last, mayBeFreed }] of rows.entries()) {
     const next = births[i + 1]
     // A value is superseded by something: a record that is not there is missing.
     if (!mayHaveLost && (next !== undefined || last.isTombstone)) continue
-    const from = stretchOf(bounds, last.birth) + 1
-    const end = next === undefined ? bounds.length : stretchOf(bounds, next) - 1
-    let isLost = !mayHaveLost
-    for (let stretch = from; stretch <= end; stretch++) {
-      const began = isLost
-      isLost ||= touched.mayBeTouched(key, stretch)
-      if (!isLost) continue
-      lost.push(stretch)
-      if ((!began || stretch === from) && !last.isTombstone)
-        tombstones.push((bounds[stretch - 1] as number) + 1)
+    const own = stretches.of(last.birth)
+    const start = mayHaveLost && mayBeFreed ? own : own + 1
+    const end = next === undefined ? stretches.last : stretches.of(next) - 1
+    let isLost = false
+    for (let stretch = start; stretch <= end; stretch++) {
+      const { after, through } = stretches.epochsOf(stretch)
+      const since = Math.max(after, last.birth)
+      if (!isLost && (!mayHaveLost || touched.mayBeTouched(key, { after: since, through }))) {
+        isLost = true
+        if (!last.isTombstone) tombstones.push(since + 1)
+      }
+      if (isLost) lost.push(stretch)
     }
   }
   return { tombstones: [...new Set(tombstones)], lost }

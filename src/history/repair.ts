@@ -7,6 +7,7 @@ import type { Engine, Row, SalvageView, Table } from '../engine/engine.ts'
 import { appendRun, type ChangedKeys, FIRST_LISTED_KEY } from './change-list.ts'
 import { checkMetaRow } from './check-meta.ts'
 import { appendLogEntry } from './commit-log.ts'
+import { EndedEpochs } from './ended-epochs.ts'
 import { FORMAT_KEY, FORMAT_ROW, requireFormat } from './format.ts'
 import { decodeHead, encodeHead, HEAD_KEY, type Head } from './head.ts'
 import { DEFAULT_LIMITS } from './limits.ts'
@@ -26,7 +27,8 @@ import { findGaps, type KnownVersion } from './repair-key.ts'
 import { epochsToFree, markForFreeing, putSnapshot, type SnapshotRow } from './snapshot-table.ts'
 import { StoreWriter } from './store-writer.ts'
 import { StoredBytesChange } from './stored-bytes.ts'
-import { allRows, readTouchedKeys, stretchOf, type TouchedKeys } from './touched-keys.ts'
+import { Stretches } from './stretches.ts'
+import { allRows, readTouchedKeys, type TouchedKeys } from './touched-keys.ts'
 import type { Problem } from './verify.ts'
 import { birthsOf } from './version-row.ts'
 
@@ -165,14 +167,23 @@ function keysFor(ours: KeyCodec, theirs: KeyCodec): (key: Uint8Array) => Uint8Ar
   return ours.ordered && theirs.ordered ? key => key : key => theirs.encode(ours.decode(key))
 }
 
-/** Rows that no tree leads to, of one table: the newest of each key. */
-type Strays = Map<string, { readonly row: Row; readonly written: number }>
+/** A row that no tree leads to. */
+interface Stray {
+  readonly row: Row
+  /** The number of the transaction that wrote its page. */
+  readonly written: number
+}
+
+/** Those of one table: the newest of each key. */
+type Strays = Map<string, Stray>
 
 /** A row of the history that is whole. */
 interface HistoryRow {
   readonly row: Row
   readonly births: readonly KnownVersion[]
   readonly isChain: boolean
+  /** Whether it may be one that was freed: then another one of its stretch may have taken its place. */
+  readonly mayBeFreed?: boolean
 }
 
 /** What a key shall have in the new store. */
@@ -196,7 +207,10 @@ class Repair {
     live: new Map(),
     history: new Map(),
   }
+  readonly #ended = new EndedEpochs()
   readonly #spans = new LostSpans()
+  /** Those of the history alone. */
+  readonly #historySpans = new LostSpans()
   /** Keys in the spans of which anything was found. */
   readonly #seen = new Set<string>()
   readonly #lostKeys: LostKey[] = []
@@ -210,11 +224,7 @@ class Repair {
   #sealed: readonly number[] = []
   /** Their versions, by epoch. */
   #versions: ReadonlyMap<number, number> = new Map()
-  /**
-   * The epochs that something may end at which is kept: those of the snapshots, and of those that were dropped and whose
-   * versions are not freed yet. What lies between two is a stretch; see `repair-key.ts`.
-   */
-  #bounds: readonly number[] = []
+  #stretches = new Stretches([], Number.POSITIVE_INFINITY)
   /** The epochs that are marked for freeing. */
   #marked: readonly number[] = []
   #head: Head | undefined
@@ -237,7 +247,7 @@ class Repair {
     await this.#lookAtMeta()
     const { damage } = this.#view
     this.#spans.addDamage(damage, 'live', key => key)
-    this.#spans.addDamage(damage, 'history', keyOfVersion)
+    for (const spans of [this.#spans, this.#historySpans]) spans.addDamage(damage, 'history', keyOfVersion)
     const strays = this.#gatherStrays()
     await this.#lookAtSnapshots(strays)
     await this.#lookAtRows(
@@ -247,7 +257,7 @@ class Repair {
     )
     await this.#lookAtRows('history', row => asHistoryRow(row).births.at(-1)?.birth ?? 0, keyOfVersion)
     await this.#lookAtMarks()
-    this.#touched = await readTouchedKeys(this.#view, this.#head, this.#bounds, this.#spans)
+    this.#touched = await readTouchedKeys(this.#view, this.#head, this.#openEpoch(), this.#spans)
   }
 
   async #lookAtMeta(): Promise<void> {
@@ -284,23 +294,36 @@ class Repair {
     const isSnapshotLost = damage.some(
       ({ isLossOfRows, table }) => isLossOfRows && (table === undefined || table === 'snapshots'),
     )
+    const tombstones: Stray[] = []
     for (const { rows, written } of this.#view.strays()) {
       for (const row of rows) {
-        const snapshot = isSnapshotLost ? asSnapshot(row) : undefined
+        const snapshot = asSnapshot(row)
         if (snapshot !== undefined) {
-          if ((snapshots.get(snapshot.version)?.written ?? -1) < written) {
+          if (isSnapshotLost && (snapshots.get(snapshot.version)?.written ?? -1) < written) {
             snapshots.set(snapshot.version, { ...snapshot, written })
           }
+          this.#ended.note(snapshot.epoch, written)
         } else if (isWhole('live', row) && isValue(row)) {
+          const { birth } = parseRecord(row.key, row.value)
+          this.#ended.note(birth - 1, written)
           if (!spans.live.has(row.key)) continue
-          keepNewer(this.#strays.live, row, written)
-          this.#greatestBirth = Math.max(this.#greatestBirth, parseRecord(row.key, row.value).birth)
-        } else if (isWhole('history', row) && spans.history.has(keyOfVersion(row.key))) {
-          keepNewer(this.#strays.history, row, written)
-          const { births } = asHistoryRow(row)
-          this.#greatestBirth = Math.max(this.#greatestBirth, (births.at(-1) as KnownVersion).birth)
+          keepNewer(this.#strays.live, { row, written })
+          this.#greatestBirth = Math.max(this.#greatestBirth, birth)
+        } else if (isWhole('history', row)) {
+          const { birth, isTombstone } = asHistoryRow(row).births.at(-1) as KnownVersion
+          this.#ended.note(birth - 1, written)
+          if (!spans.history.has(keyOfVersion(row.key))) continue
+          if (isTombstone) tombstones.push({ row, written })
+          else keepNewer(this.#strays.history, { row, written })
+          this.#greatestBirth = Math.max(this.#greatestBirth, birth)
         }
       }
+    }
+    for (const stray of tombstones) {
+      // The key may have come back in the same epoch.
+      const { birth } = asHistoryRow(stray.row).births.at(-1) as KnownVersion
+      if (!this.#view.mayStraysBeOutdated || this.#ended.isBefore(birth, stray.written))
+        keepNewer(this.#strays.history, stray)
     }
     return snapshots
   }
@@ -350,9 +373,14 @@ class Repair {
     const bounds = new Set(this.#sealed)
     this.#marked = await epochsToFree(this.#view)
     for (const epoch of this.#marked) bounds.add(epoch)
-    // Where marks may be missing, every epoch may be such a bound.
-    if (this.#isMetaDamaged) for (let epoch = 1; epoch < this.#openEpoch(); epoch++) bounds.add(epoch)
-    this.#bounds = [...bounds].sort((a, b) => a - b)
+    // Where marks or snapshots may be missing, every epoch may be such a bound.
+    if (this.#isMetaDamaged || this.#lostSnapshots.size > 0 || this.#mayLackSnapshots)
+      for (let epoch = 1; epoch < this.#openEpoch(); epoch++) bounds.add(epoch)
+    const open = this.#head?.epoch ?? Number.POSITIVE_INFINITY
+    this.#stretches = new Stretches(
+      [...bounds].sort((a, b) => a - b),
+      open,
+    )
   }
 
   async #lookAtRows(
@@ -362,13 +390,18 @@ class Repair {
   ): Promise<void> {
     let before: Uint8Array | undefined
     let isDamaged = false
+    const addSpan = (to: Uint8Array | undefined): void => {
+      const span = { from: before && toKey(before), to: to && toKey(to) }
+      this.#spans.add(span)
+      if (table === 'history') this.#historySpans.add(span)
+    }
     for await (const row of allRows(this.#view, table)) {
       await this.#step()
       try {
         const birth = check(row)
         this.#greatestBirth = Math.max(this.#greatestBirth, birth)
         // The key of a damaged row may be damaged itself: what is lost is anything between the rows beside it.
-        if (isDamaged) this.#spans.add({ from: before && toKey(before), to: toKey(row.key) })
+        if (isDamaged) addSpan(row.key)
         isDamaged = false
         before = row.key
       } catch (error) {
@@ -376,7 +409,7 @@ class Repair {
         this.#report(table, error)
       }
     }
-    if (isDamaged) this.#spans.add({ from: before && toKey(before), to: undefined })
+    if (isDamaged) addSpan(undefined)
   }
 
   async #step(): Promise<void> {
@@ -460,7 +493,9 @@ class Repair {
   /** The open epoch: after every snapshot, and not before what was written last. */
   #openEpoch(): number {
     const least = (this.#sealed.at(-1) ?? 0) + 1
-    return Math.max(this.#head?.epoch ?? this.#greatestBirth, least)
+    // What a large change that was under way has written is taken back.
+    const newest = (this.#head?.pending ?? 0) === 0 ? this.#greatestBirth : 0
+    return Math.max(this.#head?.epoch ?? 0, newest, least)
   }
 
   /** Key by key, what the new store shall hold. */
@@ -482,7 +517,10 @@ class Repair {
       for (;;) {
         const next = await history.peek()
         if (next === undefined || compareBytes(keyOfVersion(next.key), key) !== 0) break
-        rows.push(asHistoryRow((await history.take()) as Row))
+        await history.take()
+        const stray = this.#strays.history.get(toByteString(next.key))
+        const mayBeFreed = this.#view.mayStraysBeOutdated && stray?.row === next
+        rows.push({ ...asHistoryRow(next), mayBeFreed })
       }
       yield this.#state(key, isLive ? liveRow.value : undefined, rows)
     }
@@ -495,16 +533,19 @@ class Repair {
     if (mayHaveLost) this.#seen.add(toByteString(key))
     const known = {
       key,
-      rows: rows.map(({ births }) => ({
+      rows: rows.map(({ births, mayBeFreed = false }) => ({
         first: births[0] as KnownVersion,
         last: births.at(-1) as KnownVersion,
+        mayBeFreed,
       })),
       live: live && parseRecord(key, live).birth,
       mayHaveLost,
     }
     const touched = this.#touched as TouchedKeys
-    const { tombstones, lost } = findGaps(known, this.#bounds, touched)
-    if (lost.length > 0) this.#lose(key, lost)
+    const { tombstones, lost } = findGaps(known, this.#stretches, touched)
+    // A value in the history was superseded; were it by a removal, that would be there.
+    const wasPresent = live === undefined && known.rows.at(-1)?.last.isTombstone === false
+    if (lost.length > 0) this.#lose(key, lost, wasPresent && !this.#historySpans.has(key))
     if (tombstones.length === 0) return { key, live, rows }
     const filled = [...rows, ...tombstones.map(birth => tombstoneRow(key, birth))]
     filled.sort((a, b) => compareBytes(a.row.key, b.row.key))
@@ -513,27 +554,28 @@ class Repair {
 
   /**
    * A record that was live once, and that no tree leads to, need not be the current one, unless all free pages are known.
-   * It counts from its birth on, as far as nothing was written since.
+   * It counts from its birth on, as far as nothing was written since; and not at all, if it may be one that was written over
+   * before its epoch ended, which no snapshot ever held.
    */
   #withoutOutdated(key: Uint8Array, live: Uint8Array | undefined, rows: readonly HistoryRow[]): KeyState {
     if (live === undefined || !this.#view.mayStraysBeOutdated) return { live, rows }
-    if (this.#strays.live.get(toByteString(key))?.row.value !== live) return { live, rows }
+    const stray = this.#strays.live.get(toByteString(key))
+    if (stray?.row.value !== live) return { live, rows }
     const { birth } = parseRecord(key, live)
+    const open = this.#openEpoch()
+    if (birth < open && !this.#ended.isBefore(birth, stray.written)) return { live: undefined, rows }
     const touched = this.#touched as TouchedKeys
-    const first = stretchOf(this.#bounds, birth) + 1
-    for (let stretch = first; stretch <= this.#bounds.length; stretch++) {
-      if (!touched.mayBeTouched(key, stretch)) continue
-      const row: HistoryRow = {
-        row: { key: versionKey(key, birth), value: live },
-        births: [{ birth, isTombstone: false }],
-        isChain: false,
-      }
-      return {
-        live: undefined,
-        rows: withoutOverlaps([...rows, row].sort((a, b) => compareBytes(a.row.key, b.row.key))),
-      }
+    if (!touched.mayBeTouched(key, { after: birth, through: open })) return { live, rows }
+    const row: HistoryRow = {
+      row: { key: versionKey(key, birth), value: live },
+      births: [{ birth, isTombstone: false }],
+      isChain: false,
+      mayBeFreed: true,
     }
-    return { live, rows }
+    return {
+      live: undefined,
+      rows: withoutOverlaps([...rows, row].sort((a, b) => compareBytes(a.row.key, b.row.key))),
+    }
   }
 
   /** Takes back what a large change had written that was under way: nobody has seen it. */
@@ -550,18 +592,16 @@ class Repair {
     return { live: last.row.value, rows: visible.slice(0, -1) }
   }
 
-  #lose(key: Uint8Array, stretches: readonly number[]): void {
-    const touched = this.#touched as TouchedKeys
+  #lose(key: Uint8Array, stretches: readonly number[], wasPresent: boolean): void {
     const distinct = [...new Set(stretches)].sort((a, b) => a - b)
     const versions = distinct.flatMap(stretch => {
-      const version = this.#versions.get(this.#bounds[stretch] as number)
+      const version = this.#versions.get(this.#stretches.endOf(stretch) ?? 0)
       return version === undefined ? [] : [`v${version}`]
     })
-    const current = distinct.at(-1) === this.#bounds.length
+    const current = distinct.at(-1) === this.#stretches.last
     if (versions.length === 0 && !current) return
-    const certain =
-      distinct.some(stretch => touched.isTouched(key, stretch)) && !touched.isRemoved(toByteString(key))
-    if (current && certain && isKnownLast(key, touched, this.#bounds.length)) this.#lostNow++
+    const certain = wasPresent || (this.#touched as TouchedKeys).isPresent(toByteString(key))
+    if (current && certain) this.#lostNow++
     this.#lostKeys.push({ key: this.#keyCodec.decode(key), versions, current, certain })
   }
 
@@ -571,8 +611,9 @@ class Repair {
     for (const name of touched.names()) {
       if (this.#seen.has(name)) continue
       const key = Buffer.from(name, 'latin1')
-      const { lost } = findGaps({ key, rows: [], live: undefined, mayHaveLost: true }, this.#bounds, touched)
-      if (lost.length > 0) this.#lose(key, lost)
+      const unseen = { key, rows: [], live: undefined, mayHaveLost: true }
+      const { lost } = findGaps(unseen, this.#stretches, touched)
+      if (lost.length > 0) this.#lose(key, lost, false)
     }
     this.#lostKeys.sort((a, b) => compareBytes(Buffer.from(a.key), Buffer.from(b.key)))
   }
@@ -688,9 +729,9 @@ function keyOfVersion(bytes: Uint8Array): Uint8Array {
   return bytes.subarray(0, end === -1 ? undefined : end).map(byte => byte - 1)
 }
 
-function keepNewer(strays: Strays, row: Row, written: number): void {
-  const name = toByteString(row.key)
-  if ((strays.get(name)?.written ?? -1) < written) strays.set(name, { row, written })
+function keepNewer(strays: Strays, stray: Stray): void {
+  const name = toByteString(stray.row.key)
+  if ((strays.get(name)?.written ?? -1) < stray.written) strays.set(name, stray)
 }
 
 /** Whether a row is what was written there. */
@@ -755,7 +796,8 @@ function tombstoneRow(key: Uint8Array, birth: number): HistoryRow {
 
 /** The snapshot that a row is the record of; `undefined` if it is not, or is damaged. */
 function asSnapshot({ key, value }: Row): SnapshotRow | undefined {
-  if (key.byteLength !== 6) return undefined
+  // No version has come so far as to have another first byte, and hardly a key of the state begins with it.
+  if (key.byteLength !== 6 || key[0] !== 0) return undefined
   try {
     const { birth, codec, bytes } = parseRecord(key, value)
     const metadata = { codec, bytes }
@@ -765,15 +807,6 @@ function asSnapshot({ key, value }: Row): SnapshotRow | undefined {
   } catch {
     return undefined
   }
-}
-
-/** Whether it is known of the last stretch in which a key may have been written that it was. */
-function isKnownLast(key: Uint8Array, touched: TouchedKeys, last: number): boolean {
-  for (let stretch = last; stretch >= 0; stretch--) {
-    if (touched.isTouched(key, stretch)) return true
-    if (touched.mayBeTouched(key, stretch)) return false
-  }
-  return false
 }
 
 function peekable<T>(items: AsyncIterator<T, void>): {

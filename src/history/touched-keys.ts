@@ -1,54 +1,48 @@
-import { toByteString } from '../core/bytes.ts'
+import { compareBytes, EMPTY_BYTES, toByteString } from '../core/bytes.ts'
 import { counterAt } from '../core/key.ts'
 import { partitionPoint } from '../core/partition-point.ts'
-import type { Row, SalvageView, View } from '../engine/engine.ts'
-import { lastEpochOf, readChangeRow } from './change-list.ts'
-import { REMOVED, readLogRow } from './commit-log.ts'
+import type { Row, SalvageView, Table, View } from '../engine/engine.ts'
+import { type EpochRange, lastEpochOf, readChangeRow } from './change-list.ts'
+import { REMOVED, readLogRow, TOUCHED } from './commit-log.ts'
 import type { Head } from './head.ts'
 import type { LostSpans } from './lost-spans.ts'
 
 /** What the change lists and the log of a damaged store say of the keys that something may be lost of. */
 export interface TouchedKeys {
-  /**
-   * Whether a key may have been written in a stretch of epochs: the one that ends at a bound, by the place of that, or the
-   * open one after the last.
-   */
-  mayBeTouched(key: Uint8Array, stretch: number): boolean
-  /** Whether it certainly was. */
-  isTouched(key: Uint8Array, stretch: number): boolean
+  /** Whether a key may have been written in one of these epochs. */
+  mayBeTouched(key: Uint8Array, epochs: EpochRange): boolean
   /** All of those keys that are named, as byte strings. */
   names(): Iterable<string>
-  /** Whether the log says that the key was removed last. */
-  isRemoved(key: string): boolean
+  /** Whether the log, which is whole to its end, tells of the key, and says that it was there last. */
+  isPresent(key: string): boolean
 }
 
-/** The stretch that an epoch belongs to. `bounds` are the last epochs of the stretches, ascending. */
-export function stretchOf(bounds: readonly number[], epoch: number): number {
-  return partitionPoint(bounds.length, i => (bounds[i] as number) < epoch)
-}
-
-/** Reads all lists and the log once, and keeps what concerns keys in `spans`. */
+/**
+ * Reads all lists and the log once, and keeps what concerns keys in `spans`. Nothing is doubted of epochs after `open`.
+ *
+ * The lists of epochs that no snapshot separates may have been merged: what they name was written in any of these.
+ */
 export async function readTouchedKeys(
   view: View & Partial<Pick<SalvageView, 'damage'>>,
   head: Head | undefined,
-  bounds: readonly number[],
+  open: number,
   spans: LostSpans,
 ): Promise<TouchedKeys> {
-  const touched = new Map<string, Set<number>>()
-  const removed = new Set<string>()
-  const unknown = new Set<number>()
+  const touched = new Map<string, number[]>()
+  const present = new Set<string>()
+  const doubts: EpochRange[] = []
   const note = (key: string, epoch: number): void => {
-    let stretches = touched.get(key)
-    if (stretches === undefined) {
+    let epochs = touched.get(key)
+    if (epochs === undefined) {
       if (!spans.has(Buffer.from(key, 'latin1'))) return
-      stretches = new Set()
-      touched.set(key, stretches)
+      epochs = []
+      touched.set(key, epochs)
     }
-    stretches.add(stretchOf(bounds, epoch))
+    if (epochs.at(-1) !== epoch) epochs.push(epoch)
   }
   const doubt = (from: number, to: number): void => {
-    const last = Math.min(stretchOf(bounds, to), bounds.length)
-    for (let stretch = stretchOf(bounds, from); stretch <= last; stretch++) unknown.add(stretch)
+    const through = Math.min(to, open)
+    if (from <= through) doubts.push({ after: from - 1, through })
   }
 
   for (const { isLossOfRows, table, gte, lt } of view.damage ?? []) {
@@ -71,51 +65,73 @@ export async function readTouchedKeys(
   }
   if (doubtful !== undefined) doubt(doubtful, Number.POSITIVE_INFINITY)
 
-  // The log has what is not in the lists yet.
-  let next = head === undefined ? undefined : { sequence: head.folded + 1, part: 0 }
-  let epoch = 0
+  // The log has what is not in the lists yet. Of its entries up to the first gap it is known that nothing is between them.
+  const gap = firstLostOf(view, 'log')
+  const folded = head?.folded ?? 0
   let whole = head !== undefined
-  let last = 0
+  let before = { sequence: folded, part: 0 }
+  let epoch = previous
   for await (const row of allRows(view, 'log')) {
+    whole &&= gap === undefined || compareBytes(row.key, gap) < 0
     try {
       const entry = readLogRow(row)
       const part = counterAt(row.key, 1)
       for (const { key, kind } of entry.changes) {
         const name = toByteString(key)
         note(name, entry.epoch)
-        if (kind === REMOVED) removed.add(name)
-        else removed.delete(name)
+        if (kind === REMOVED) present.delete(name)
+        else if (kind !== TOUCHED && touched.has(name)) present.add(name)
       }
-      last = Math.max(last, entry.sequence)
-      if (next === undefined || entry.sequence < next.sequence) continue
-      const follows =
-        entry.sequence === next.sequence
-          ? part === next.part
-          : part === 0 && entry.sequence === next.sequence + 1
-      whole &&= follows
-      next = { sequence: entry.sequence, part: part + 1 }
+      if (entry.sequence <= folded) continue
+      whole &&=
+        entry.sequence === before.sequence
+          ? part === before.part + 1
+          : part === 0 && entry.sequence === before.sequence + 1
+      before = { sequence: entry.sequence, part }
       if (whole) epoch = entry.epoch
     } catch {
       whole = false
     }
   }
-  whole &&= head === undefined || head.sequence <= head.folded || last === head.sequence
+  whole &&= gap === undefined && before.sequence === Math.max(head?.sequence ?? 0, folded)
   // The last part of an entry may be missing, and more entries of the same epoch with it.
-  if (!whole || isLogDamaged(view)) doubt(epoch === 0 ? previous : epoch, Number.POSITIVE_INFINITY)
+  if (!whole) doubt(epoch, Number.POSITIVE_INFINITY)
 
+  for (const epochs of touched.values()) epochs.sort((a, b) => a - b)
+  const doubted = joined(doubts)
   return {
-    mayBeTouched: (key, stretch) =>
-      unknown.has(stretch) || touched.get(toByteString(key))?.has(stretch) === true,
-    isTouched: (key, stretch) => touched.get(toByteString(key))?.has(stretch) === true,
+    mayBeTouched(key, { after, through }) {
+      const doubtful =
+        doubted[partitionPoint(doubted.length, i => (doubted[i] as EpochRange).through <= after)]
+      if (doubtful !== undefined && doubtful.after < through) return true
+      const epochs = touched.get(toByteString(key)) ?? []
+      const epoch = epochs[partitionPoint(epochs.length, i => (epochs[i] as number) <= after)]
+      return epoch !== undefined && epoch <= through
+    },
     names: () => touched.keys(),
-    isRemoved: key => removed.has(key),
+    isPresent: key => whole && present.has(key),
   }
 }
 
-function isLogDamaged({ damage }: Partial<Pick<SalvageView, 'damage'>>): boolean {
-  return (damage ?? []).some(
-    ({ isLossOfRows, table }) => isLossOfRows && (table === undefined || table === 'log'),
-  )
+/** The same epochs in ranges that are in order, and apart. */
+function joined(ranges: readonly EpochRange[]): EpochRange[] {
+  const apart: EpochRange[] = []
+  for (const range of [...ranges].sort((a, b) => a.after - b.after)) {
+    const last = apart.at(-1)
+    if (last === undefined || last.through < range.after) apart.push(range)
+    else apart[apart.length - 1] = { after: last.after, through: Math.max(last.through, range.through) }
+  }
+  return apart
+}
+
+/** Where the rows of a table begin of which some may be lost; `undefined` if none are. */
+function firstLostOf({ damage }: Partial<Pick<SalvageView, 'damage'>>, table: Table): Uint8Array | undefined {
+  let first: Uint8Array | undefined
+  for (const { isLossOfRows, table: damaged, gte = EMPTY_BYTES } of damage ?? []) {
+    if (!isLossOfRows || (damaged !== undefined && damaged !== table)) continue
+    if (first === undefined || compareBytes(gte, first) < 0) first = gte
+  }
+  return first
 }
 
 function epochOf(key: Uint8Array | undefined): number | undefined {
@@ -123,10 +139,7 @@ function epochOf(key: Uint8Array | undefined): number | undefined {
 }
 
 /** All rows of a table, in key order. */
-export async function* allRows(
-  view: View,
-  table: Parameters<View['scan']>[0],
-): AsyncGenerator<Row, void, undefined> {
+export async function* allRows(view: View, table: Table): AsyncGenerator<Row, void, undefined> {
   let gt: Uint8Array | undefined
   for (;;) {
     const page = await view.scan(table, { gt })

@@ -21,8 +21,8 @@ import {
   corrupt,
   differenceOf,
   fillSample,
+  type Sample,
   type Saved,
-  type States,
 } from '../support/corruption.ts'
 import { seededRandom } from '../support/random.ts'
 import { StoreReader } from '../support/store-reader.ts'
@@ -50,13 +50,13 @@ describe.each(STORES)('a damaged data file of $store', ({ store, options, share 
   const readers = { damaged: new StoreReader(), whole: new StoreReader() }
   let folder: string
   let whole: string
-  let expected: States
+  let sample: Sample
   let contents: Map<string, Buffer>
 
   beforeAll(async () => {
     folder = await scratchFolder()
     whole = join(folder, 'whole')
-    expected = await fillSample(whole, seededRandom(seed), options)
+    sample = await fillSample({ basePath: whole, ...options }, seededRandom(seed))
     const files = ['generation-1/data.mdb', 'generation-1/lock.mdb', 'CURRENT']
     contents = new Map(
       await Promise.all(files.map(async file => [file, await readFile(join(whole, file))] as const)),
@@ -121,7 +121,7 @@ describe.each(STORES)('a damaged data file of $store', ({ store, options, share 
       const summary = await repair(engineOf(damaged), target)
       const repaired = await verify(target)
       if (!repaired.ok) return `the repaired store: ${JSON.stringify(repaired.problems.slice(0, 3))}`
-      saved = await checkRepaired(target, summary, expected)
+      saved = await checkRepaired(target, summary, sample)
     } catch (error) {
       if (typeof (error as PersistenceError).code !== 'string') return `repair: ${(error as Error).stack}`
       count('repairs that find nothing to read')
@@ -134,7 +134,7 @@ describe.each(STORES)('a damaged data file of $store', ({ store, options, share 
     // At last: whoever opens a store in the ordinary way writes to it, damaged or not.
     const reader = isFound ? readers.damaged : readers.whole
     const outcome = await reader.read(damaged, encryptionKey && { encryptionKey })
-    const difference = 'states' in outcome ? differenceOf(outcome.states, expected) : undefined
+    const difference = 'states' in outcome ? differenceOf(outcome.states, sample.states) : undefined
     if ('ended' in outcome) count(`reading without verify: ended by LMDB (${outcome.ended})`)
     else if ('error' in outcome) count('reading without verify: an error')
     else

@@ -94,8 +94,10 @@ const TARGETS: readonly (CallKind | 'opening')[] = [
 const OTHERS = 0.25
 /** How long a call is taken to last before one of its kind was seen, in milliseconds. */
 const FIRST_GUESS = 3
-/** Nothing that a round waits for takes longer, in milliseconds. */
-const PATIENCE = 30_000
+/** How many calls a writer makes at most that outlives the other. */
+const SURVIVOR_CALLS = 60
+/** Writers that are not gone by then hang, in milliseconds from their start. */
+const PATIENCE = 60_000
 /** A stage, or a temporary file, that nobody has touched for so long is removed, in milliseconds. */
 const LATER = 25 * 60 * 60 * 1000
 
@@ -176,11 +178,16 @@ async function crashOnce(
         prelude: random.below(12),
         target: target === 'opening' ? undefined : target,
         others: OTHERS,
-        // One of two may live to the end of its plan, with the other gone.
+        // One of two may come to the end of its plan while the other writes.
         calls: i === 1 && random.chance(0.3) ? random.below(60) : Number.MAX_SAFE_INTEGER,
       }),
   )
   const [first, second] = writers as [WriterProcess, WriterProcess | undefined]
+  let hang: string | undefined
+  const patience = setTimeout(() => {
+    hang = `writers were not gone after ${PATIENCE / 1000} s: ${writers.map(writer => writer.doing()).join(', ')}`
+    for (const writer of writers) writer.kill()
+  }, PATIENCE)
   try {
     await first.next(report =>
       target === 'opening'
@@ -192,16 +199,19 @@ async function crashOnce(
     if (second !== undefined && random.chance(0.7)) {
       await preciseDelay(random.pick([0, 5, 50]) * random.next())
       second.kill()
+    } else if (second !== undefined) {
+      await second.answers(1 + random.below(SURVIVOR_CALLS))
+      second.end()
     }
-    const patience = setTimeout(() => second?.kill(), PATIENCE)
     const ends = await Promise.all(writers.map(writer => writer.gone()))
-    clearTimeout(patience)
+    if (hang !== undefined) throw new Error(hang)
     for (const { killed, doing } of ends) {
       if (!killed) continue
       tally.kills++
       count(tally.doing, doing)
     }
   } finally {
+    clearTimeout(patience)
     for (const writer of writers) writer.kill()
     await Promise.allSettled(writers.map(writer => writer.gone()))
   }

@@ -53,6 +53,17 @@ export class WriterProcess {
     })
   }
 
+  /** Resolves once it has answered so many calls from now on, or is gone. */
+  async answers(number: number): Promise<void> {
+    let left = number
+    if (left > 0) await this.next(report => report.event === 'answer' && --left === 0)
+  }
+
+  /** Tells it to close the store after the call it is making. It must have reported something. */
+  end(): void {
+    this.#child.kill('SIGTERM')
+  }
+
   /** Kills it, as nothing else does: it gets no turn any more. */
   kill(): void {
     this.#killed = this.#child.kill('SIGKILL') || this.#killed

@@ -29,7 +29,7 @@ export interface WriterOptions {
   /** What the calls after these are, but for a share of others. */
   readonly target: CallKind | undefined
   readonly others: number
-  /** How many calls to make; then the store is closed. */
+  /** How many calls to make, unless told to end before; then the store is closed. */
   readonly calls: number
 }
 
@@ -42,6 +42,12 @@ export type Report =
 
 /** Where the report goes to. */
 const PIPE = 3
+
+/** Whether it was told to end with the call that it is making. */
+let told = false
+process.once('SIGTERM', () => {
+  told = true
+})
 
 const options = JSON.parse(process.argv[2] as string) as WriterOptions
 
@@ -68,7 +74,7 @@ async function write(): Promise<void> {
   report({ event: 'open', at: now() })
   const random = seededRandom(options.seed)
   const plan = createPlanner({ ...options, random })
-  for (let made = 0; made < options.calls; made++) {
+  for (let made = 0; made < options.calls && !told; made++) {
     const versions = (await persistence.listSnapshots()).map(({ version }) => version)
     const aimed = made >= options.prelude && !random.chance(options.others)
     const call = plan(versions, aimed ? target : undefined)

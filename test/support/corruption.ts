@@ -11,29 +11,45 @@ import type { Random } from './random.ts'
 /** What a store holds: its current state as `head`, and each snapshot. */
 export type States = ReadonlyMap<string, Readonly<Record<string, unknown>>>
 
+/** A store, and how it came to be. */
+export interface Sample {
+  readonly states: States
+  /** Every value that a key ever had, also between two snapshots. */
+  readonly written: ReadonlyMap<string, readonly unknown[]>
+}
+
 const KEYS = 60
 const ROUNDS = 8
 
 /**
  * Fills a store with something of everything: values of all sizes and kinds, snapshots and tags, keys that come and go, a
- * packed history, one that is not packed yet, and pages that are free.
+ * packed history, one that is not packed yet, and pages that are free. `afterStep` is called between two steps of that.
  */
 export async function fillSample(
-  basePath: string,
+  options: PersistenceOptions,
   random: Random,
-  options: Pick<PersistenceOptions, 'encryptionKey' | 'encryptKeys'> = {},
-): Promise<States> {
-  const state = await createPersistence({ basePath, ...options })
+  afterStep: () => Promise<void> = async () => undefined,
+): Promise<Sample> {
+  const state = await createPersistence(options)
+  const written = new Map<string, unknown[]>()
+  const setSome = async (count: number, round: number): Promise<void> => {
+    const entries = someEntries(random, count, round)
+    for (const [key, value] of entries) written.set(key, [...(written.get(key) ?? []), value])
+    await state.setMany(entries)
+    await afterStep()
+  }
   try {
     for (let round = 1; round <= ROUNDS; round++) {
-      await state.setMany(someEntries(random, 16, round))
+      await setSome(16, round)
       for (let i = 0; i < 2; i++) await state.delete(`key/${random.below(KEYS)}`)
+      await afterStep()
       await state.createSnapshot({ tag: `round-${round}`, userInfo: { round } })
       if (round === ROUNDS - 3) await state.compact()
+      await afterStep()
     }
     await state.deleteSnapshot('v3')
-    await state.setMany(someEntries(random, 6, 0))
-    return await readStates(state)
+    await setSome(6, 0)
+    return { states: await readStates(state), written }
   } finally {
     await state.close()
   }
@@ -116,23 +132,22 @@ export interface Saved {
 
 /**
  * Compares what a repair has made with what was there: every value must be right, or absent and listed as lost. Where the
- * newest commits may be lost, and the repair says so, a value may be an older one.
+ * newest commits may be lost, and the repair says so, a current value may be an older one.
  */
 export async function checkRepaired(
   engine: Engine,
   summary: RepairSummary,
-  expected: States,
+  { states, written }: Sample,
 ): Promise<Saved> {
   const state = await createPersistence({ engine })
   try {
     const found = await readStates(state)
     const { lost } = summary
     const lostKeys = new Map(lost.keys.map(key => [key.key, key]))
-    const older = valuesByKey(expected)
     // Then a snapshot may have had keys of which nothing is left.
     const areNamesLost = summary.problems.some(({ table }) => table === 'log' || table === 'changes')
     let [values, missing, unnamed] = [0, 0, 0]
-    for (const [version, want] of expected) {
+    for (const [version, want] of states) {
       const have = found.get(version)
       if (have === undefined) {
         missing += Object.keys(want).length
@@ -145,9 +160,9 @@ export async function checkRepaired(
         if (isDeepStrictEqual(have[key], want[key])) {
           values++
         } else if (Object.hasOwn(have, key)) {
-          const isOlder = (older.get(key) ?? []).some(value => isDeepStrictEqual(value, have[key]))
-          if (!lost.newestCommits || !isOlder)
-            return { values, lost: missing, fault: `${key} of ${version} is false` }
+          const mayBeOlder = lost.newestCommits && version === 'head'
+          const isOlder = mayBeOlder && written.get(key)?.some(value => isDeepStrictEqual(value, have[key]))
+          if (isOlder !== true) return { values, lost: missing, fault: `${key} of ${version} is false` }
         } else {
           missing++
           const listed = lostKeys.get(key)
@@ -167,12 +182,4 @@ export async function checkRepaired(
   } finally {
     await state.close()
   }
-}
-
-function valuesByKey(states: States): Map<string, unknown[]> {
-  const values = new Map<string, unknown[]>()
-  for (const state of states.values()) {
-    for (const [key, value] of Object.entries(state)) values.set(key, [...(values.get(key) ?? []), value])
-  }
-  return values
 }

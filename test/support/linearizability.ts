@@ -43,6 +43,7 @@ export type Verdict<S, I, O> =
 /** An event in the list of those whose calls have no place yet. */
 interface Entry<I, O> {
   readonly call: Call<I, O>
+  /** Its call's place among all, by the time of the invocation. */
   readonly index: number
   /** Of an invocation: the response. Of a response: none. */
   match: Entry<I, O> | undefined
@@ -57,41 +58,42 @@ export function checkLinearizable<S, I, O>(
 ): Verdict<S, I, O> {
   const head = listOf(calls)
   let state = model.initial
+  // The placed call with the greatest index: those with lesser ones are placed too, but for the few that still wait.
+  let furthest = -1
   let answered = calls.filter(({ response }) => response !== undefined).length
-  const placed = new Uint8Array(calls.length)
-  const path: { entry: Entry<I, O>; before: S }[] = []
+  const path: { entry: Entry<I, O>; before: S; furthestBefore: number }[] = []
   let longest: readonly Call<I, O>[] = []
   let reached = state
   const tried = new Set<string>()
-  const key = (after: S): string => `${Buffer.from(placed).toString('latin1')}${model.digest(after)}`
+  const isNew = (chosen: Entry<I, O>, reach: number, after: S): boolean =>
+    tried.size < tried.add(`${nameOfPlaced(head, chosen, reach)} ${model.digest(after)}`).size
 
   let entry = head.next
   while (answered > 0) {
     if (entry?.match !== undefined) {
       const after = model.step(state, entry.call.input, entry.call.response?.output)
-      placed[entry.index] = 1
-      if (after !== undefined && !tried.has(key(after))) {
-        tried.add(key(after))
-        path.push({ entry, before: state })
+      const reach = Math.max(furthest, entry.index)
+      if (after !== undefined && isNew(entry, reach, after)) {
+        path.push({ entry, before: state, furthestBefore: furthest })
         state = after
+        furthest = reach
         if (entry.call.response !== undefined) answered--
         lift(entry)
-        if (path.length > longest.length) {
-          longest = path.map(({ entry: { call } }) => call)
-          reached = state
-        }
         entry = head.next
       } else {
-        placed[entry.index] = 0
         entry = entry.next
       }
       continue
+    }
+    if (path.length > longest.length) {
+      longest = path.map(({ entry: { call } }) => call)
+      reached = state
     }
     // A response whose call has no place yet: one of the choices before was wrong.
     const last = path.pop()
     if (last === undefined) return { linearizable: false, longest, state: reached }
     state = last.before
-    placed[last.entry.index] = 0
+    furthest = last.furthestBefore
     if (last.entry.call.response !== undefined) answered++
     unlift(last.entry)
     entry = last.entry.next
@@ -101,7 +103,8 @@ export function checkLinearizable<S, I, O>(
 
 /** Invocations and responses in their order, after a head that is neither. */
 function listOf<I, O>(calls: readonly Call<I, O>[]): Pick<Entry<I, O>, 'next'> {
-  const events = calls.flatMap((call, index) => {
+  const byInvocation = [...calls].sort((a, b) => a.invoked - b.invoked)
+  const events = byInvocation.flatMap((call, index) => {
     const answer: Entry<I, O> = { call, index, match: undefined, previous: undefined, next: undefined }
     const invocation: Entry<I, O> = { call, index, match: answer, previous: undefined, next: undefined }
     return [
@@ -121,6 +124,18 @@ function listOf<I, O>(calls: readonly Call<I, O>[]): Pick<Entry<I, O>, 'next'> {
     last = entry
   }
   return head
+}
+
+/**
+ * Names the set of calls that have a place once `chosen` has one: by the greatest index among them, and the calls before
+ * it that still wait. Those overlap it, or were never answered: they are few, however long the history is.
+ */
+function nameOfPlaced<I, O>(head: Pick<Entry<I, O>, 'next'>, chosen: Entry<I, O>, furthest: number): string {
+  let name = String(furthest)
+  for (let entry = head.next; entry !== undefined && entry.index <= furthest; entry = entry.next) {
+    if (entry.match !== undefined && entry !== chosen) name += `,${entry.index}`
+  }
+  return name
 }
 
 /** Takes a call's two events out of the list. */

@@ -86,6 +86,14 @@ describe('the checker of linearizability', () => {
     expect(isLinearizable([...many, ...reads, get(7, 101, 102)])).toBe(true)
     expect(isLinearizable([...many, ...reads, get(8, 101, 102)])).toBe(false)
   })
+
+  it('takes a history of any length, beside a call that was never answered', () => {
+    const long = Array.from({ length: 10_000 }, (_, i) => [
+      set(i, 4 * i, 4 * i + 1),
+      get(i, 4 * i + 2, 4 * i + 3),
+    ])
+    expect(isLinearizable([set(-1, -1), ...long.flat()])).toBe(true)
+  })
 })
 
 type Calls = readonly Call<Input, number | null>[]

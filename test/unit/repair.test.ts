@@ -95,7 +95,7 @@ describe('repair()', () => {
 
   it('never writes to the damaged store', async () => {
     const path = join(await temporaryFolder(), 'store')
-    const expected = await fillSample(path, seededRandom(3))
+    const expected = await fillSample({ basePath: path }, seededRandom(3))
     await damagedPages(path, [10, 20])
     const before = await sumOf(path)
     const target = memory()
@@ -133,7 +133,7 @@ describe('repair()', () => {
 
   it('reads a store without its first two pages, and one without CURRENT', async () => {
     const path = join(await temporaryFolder(), 'store')
-    const expected = await fillSample(path, seededRandom(4))
+    const expected = await fillSample({ basePath: path }, seededRandom(4))
     await damagedPages(path, [0, 1])
     await rm(join(path, 'CURRENT'))
     // A new store must not take its place.
@@ -149,7 +149,7 @@ describe('repair()', () => {
   it('begins anew where an earlier one broke off, and refuses a place that holds data', async () => {
     const folder = await temporaryFolder()
     const path = join(folder, 'store')
-    await fillSample(path, seededRandom(5))
+    await fillSample({ basePath: path }, seededRandom(5))
     const target = lmdb(join(folder, 'target'))
     const stop = new AbortController()
     const stopped = repair(lmdb(path), target, { signal: stop.signal, onProgress: () => stop.abort() })
@@ -169,7 +169,7 @@ describe('varve verify', () => {
   it('tells of a store that cannot be opened, and repairs it', async () => {
     const cwd = await temporaryFolder()
     const path = join(cwd, '.varve')
-    await fillSample(path, seededRandom(6))
+    await fillSample({ basePath: path }, seededRandom(6))
     await truncate(join(path, 'generation-1/data.mdb'), 100_000)
     await expect(createPersistence({ basePath: path })).rejects.toMatchObject({ code: 'ENGINE_DAMAGED' })
     const found = await runCommand(['verify', '--json'], { cwd })
