@@ -118,6 +118,8 @@ export class Maintenance {
   }
 
   async #run(): Promise<void> {
+    // An embedded engine answers at once: without a turn, whoever made the commit would hear of it after the first steps.
+    await nextTurn()
     while (this.#again && !this.#closed) {
       this.#again = false
       try {
