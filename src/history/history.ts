@@ -219,7 +219,7 @@ export class History {
     if (head.sequence > this.#seenSequence) this.#seenSequence = head.sequence
     if (head.epoch > this.#knownEpoch) {
       this.#knownEpoch = head.epoch
-      this.#maintenance.kick()
+      this.#maintenance.kick({ afterTurn: true })
     } else if (this.#maintenance.isDue(head)) {
       this.#maintenance.kick()
     }

@@ -73,11 +73,11 @@ export class Maintenance {
     this.#relief = new MemoryRelief(engine)
   }
 
-  /** Sees to what there is to do, soon. */
-  kick(): void {
+  /** Sees to what there is to do: at once, or after a turn of the event loop. */
+  kick({ afterTurn = false }: { readonly afterTurn?: boolean } = {}): void {
     if (this.#closed) return
     this.#again = true
-    this.#running ??= this.#run().finally(() => {
+    this.#running ??= this.#run(afterTurn).finally(() => {
       this.#running = undefined
     })
   }
@@ -117,9 +117,9 @@ export class Maintenance {
     await this.#running
   }
 
-  async #run(): Promise<void> {
+  async #run(afterTurn: boolean): Promise<void> {
     // An embedded engine answers at once: without a turn, whoever made the commit would hear of it after the first steps.
-    await nextTurn()
+    if (afterTurn) await nextTurn()
     while (this.#again && !this.#closed) {
       this.#again = false
       try {
