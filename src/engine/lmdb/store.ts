@@ -191,7 +191,7 @@ async function openStore(folder: StoreFolder): Promise<LmdbStore> {
       const outcome = await writer
         .transact<T | typeof MOVED>(
           () => {
-            turns.done()
+            turns.begun(writer.transactionNumber())
             if (tables.engine.get(MOVED_KEY) !== undefined) return MOVED
             if (named === generation) return build(writer, generation)
             return name(generation).then(() => build(writer, generation))

@@ -9,7 +9,7 @@ import type { MaybePromise } from '../../core/maybe-promise.ts'
  *
  * LMDB's write lock goes to whoever is awake when it becomes free: mostly that is who has just let go of it, if they ask
  * again at once, and others wait as long as that goes on. So whoever asks for the lock sets a mark in a file beside the
- * data, and clears it once they have the lock. Whoever asks also looks at the marks: one that was there already when
+ * data, and clears it once they have the lock; those who have been alone for a while do so only if they have to wait. Whoever asks also looks at the marks: one that was there already when
  * they last asked is of somebody who has been passed over, and goes first. So a writer waits for two commits of another:
  * the one that is under way, or has been asked for, when it sets its mark, and the one that its mark is first seen at.
  *
@@ -22,6 +22,8 @@ import type { MaybePromise } from '../../core/maybe-promise.ts'
 export interface WriterTurns {
   /** Says that the write lock is wanted. It is to be asked for once this has come to an end: mostly at once. */
   ask(): MaybePromise<void>
+  /** The lock has been got, for the transaction of this number. */
+  begun(transaction: number): void
   /** The lock has been got, or is not wanted any more. */
   done(): void
   /** Nobody asks any more. */
@@ -41,8 +43,10 @@ const ALL_PLACES = Array.from({ length: PLACES }, (_, place) => place)
 const PATIENCE_MS = 100
 /** A wait is mostly shorter than a timer can be, so it begins with turns of the event loop. */
 const SHORT_MS = 1
-/** A mark that may have been cleared, or written over, is set again after so many milliseconds. */
-const REMIND_MS = 25
+/** A mark that may have been cleared, or written over, or has not been set, is set after so many milliseconds. */
+const REMIND_MS = 10
+/** After so many commits without one of somebody else between them, a writer takes it that it is alone. */
+const ALONE_COMMITS = 8
 
 /** @param store the store's folder */
 export function createWriterTurns(store: string): WriterTurns {
@@ -56,6 +60,10 @@ export function createWriterTurns(store: string): WriterTurns {
   /** Opened when it is needed; `null` where that fails: then the order is as it comes. */
   let file: number | null | undefined
   let reminder: NodeJS.Timeout | undefined
+  let isMarked = false
+  /** The last transaction of this writer, and how many there were without one of somebody else between them. */
+  let last = Number.NEGATIVE_INFINITY
+  let commitsAlone = 0
 
   function write(place: number, mark: Uint32Array): void {
     if (typeof file !== 'number') return
@@ -67,6 +75,7 @@ export function createWriterTurns(store: string): WriterTurns {
   }
 
   function remind(): void {
+    isMarked = true
     write(ownPlace, ownMark)
   }
 
@@ -102,23 +111,31 @@ export function createWriterTurns(store: string): WriterTurns {
     }
   }
 
+  function done(): void {
+    clearInterval(reminder)
+    if (isMarked) write(ownPlace, NO_MARK)
+    isMarked = false
+  }
+
   return {
     ask() {
       if (file === undefined) file = openFile(store)
       const passedOver = look() ? ALL_PLACES.filter(place => place !== ownPlace && isOld(place)) : []
       seen.set(marks)
       ownMark[1] = (ownMark[1] as number) + 1
-      remind()
+      // A lone writer is spared the mark: together with the flush of each commit it takes a disk a tenth longer.
+      if (commitsAlone < ALONE_COMMITS) remind()
       reminder = setInterval(remind, REMIND_MS)
       return passedOver.length === 0 ? undefined : letGoFirst(passedOver)
     },
 
-    done() {
-      if (reminder === undefined) return
-      clearInterval(reminder)
-      reminder = undefined
-      write(ownPlace, NO_MARK)
+    begun(transaction) {
+      done()
+      commitsAlone = transaction > last + 1 ? 0 : commitsAlone + 1
+      last = transaction
     },
+
+    done,
 
     close() {
       if (typeof file === 'number') closeSync(file)
