@@ -184,22 +184,29 @@ async function openStore(folder: StoreFolder): Promise<LmdbStore> {
     flush: boolean,
   ): Promise<T> {
     for (;;) {
-      const { generation, writer } = current()
-      if (writer === undefined) throw readOnly(path)
-      const { tables } = writer
+      if (current().writer === undefined) throw readOnly(path)
       await turns.ask()
-      const outcome = await writer
-        .transact<T | typeof MOVED>(
+      let outcome: T | typeof MOVED
+      let generation: number
+      try {
+        // Only now: the store may have moved while somebody else was let go first.
+        const environment = current()
+        const { writer } = environment
+        generation = environment.generation
+        if (writer === undefined) throw readOnly(path)
+        outcome = await writer.transact<T | typeof MOVED>(
           () => {
             turns.begun(writer.transactionNumber())
-            if (tables.engine.get(MOVED_KEY) !== undefined) return MOVED
+            if (writer.tables.engine.get(MOVED_KEY) !== undefined) return MOVED
             if (named === generation) return build(writer, generation)
             return name(generation).then(() => build(writer, generation))
           },
           () => apply(writer),
           flush,
         )
-        .finally(turns.done)
+      } finally {
+        turns.done()
+      }
       if (outcome !== MOVED) {
         await tidyOnce(generation)
         return outcome

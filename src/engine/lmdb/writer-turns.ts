@@ -9,9 +9,10 @@ import type { MaybePromise } from '../../core/maybe-promise.ts'
  *
  * LMDB's write lock goes to whoever is awake when it becomes free: mostly that is who has just let go of it, if they ask
  * again at once, and others wait as long as that goes on. So whoever asks for the lock sets a mark in a file beside the
- * data, and clears it once they have the lock; those who have been alone for a while do so only if they have to wait. Whoever asks also looks at the marks: one that was there already when
- * they last asked is of somebody who has been passed over, and goes first. So a writer waits for two commits of another:
- * the one that is under way, or has been asked for, when it sets its mark, and the one that its mark is first seen at.
+ * data, and clears it once they have the lock; who has been alone for a while does so only if they have to wait. Whoever
+ * asks also looks at the marks: one that was there already when they last asked is of somebody who has been passed over,
+ * and goes first. So a writer waits for two commits of another: the one that is under way, or has been asked for, when it
+ * sets its mark, and the one that its mark is first seen at.
  *
  * Marks are advice; it is the lock that keeps commits apart. Nobody waits for each other: who lets a mark go first has
  * committed since they saw it, so their own is the younger one. A mark whose owner has died, or is held up, is cleared by
