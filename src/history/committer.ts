@@ -187,7 +187,19 @@ export interface CommitterOptions {
   readonly onUnchanged: (head: Head) => void
 }
 
+/** The keys of a commit, and the records that it meets there, in the order of the sorted ones. */
+interface KnownRecords {
+  readonly keys: CommitKeys
+  readonly records: readonly (Uint8Array | undefined)[]
+}
+
 const PENDING = Symbol('pending')
+
+function keysOf(group: readonly QueuedChange[]): CommitKeys {
+  const given: Uint8Array[] = []
+  for (const item of group) item.addKeys(given)
+  return new CommitKeys(given)
+}
 
 /**
  * Makes all commits of one open store, one at a time and in the order in which they were asked for.
@@ -307,18 +319,15 @@ export class Committer {
   }
 
   async #commitGroup(group: readonly QueuedChange[]): Promise<void> {
-    const given: Uint8Array[] = []
-    for (const item of group) item.addKeys(given)
-    const keys = new CommitKeys(given)
     const author: CommitAuthor = {
       writer: this.ids.writer,
       firstOperation: (group[0] as QueuedChange).operation,
       lastOperation: (group.at(-1) as QueuedChange).operation,
     }
     try {
-      await this.#commit<void, readonly (Uint8Array | undefined)[]>(
-        (view, batch, head, records) =>
-          whenReady(this.#draft(group, head, keys, records), draft =>
+      await this.#commit<void, KnownRecords>(
+        (view, batch, head, known) =>
+          whenReady(this.#draft(group, head, known), draft =>
             whenReady(draft.flush(view, batch), ({ changes, growth }): ExclusiveResult<void> => {
               if (changes.length === 0) return { value: undefined }
               const sequence = head.sequence + 1
@@ -326,7 +335,8 @@ export class Committer {
               return { value: undefined, head: { ...head, sequence, size: head.size + growth } }
             }),
           ),
-        { early: view => this.#readRecords(view, keys.sorted) },
+        // Keys are put in order here, and not before: others would commit meanwhile, and this commit be passed over.
+        { early: view => this.#readRecords(view, keysOf(group)) },
       )
     } catch (error) {
       for (const item of group) item.failed(error)
@@ -336,12 +346,7 @@ export class Committer {
   }
 
   /** The draft of a commit after the changes of its group. */
-  #draft(
-    group: readonly QueuedChange[],
-    head: Head,
-    keys: CommitKeys,
-    records: readonly (Uint8Array | undefined)[],
-  ): MaybePromise<Draft> {
+  #draft(group: readonly QueuedChange[], head: Head, { keys, records }: KnownRecords): MaybePromise<Draft> {
     const { sliceKeys } = this.#options.limits
     return whenReady(Draft.of(head, keys, records, sliceKeys), draft => {
       let first = 0
@@ -356,17 +361,19 @@ export class Committer {
     })
   }
 
-  #readRecords(view: View, keys: readonly Uint8Array[]): MaybePromise<readonly (Uint8Array | undefined)[]> {
+  #readRecords(view: View, keys: CommitKeys): MaybePromise<KnownRecords> {
     const { engine, limits } = this.#options
+    const { sorted } = keys
     // A server takes all of them in one round trip, and the event loop turns meanwhile.
-    if (engine.remote === true || keys.length <= limits.sliceKeys) return view.getMany('live', keys)
+    if (engine.remote === true || sorted.length <= limits.sliceKeys)
+      return whenReady(view.getMany('live', sorted), records => ({ keys, records }))
     const records: (Uint8Array | undefined)[] = []
-    const read = inSlices(keys.length, limits.sliceKeys, (start, end) =>
-      whenReady(view.getMany('live', keys.slice(start, end)), found => {
+    const read = inSlices(sorted.length, limits.sliceKeys, (start, end) =>
+      whenReady(view.getMany('live', sorted.slice(start, end)), found => {
         for (const record of found) records.push(record)
       }),
     )
-    return whenReady(read, () => records)
+    return whenReady(read, () => ({ keys, records }))
   }
 
   async #commit<T, R>(

@@ -40,7 +40,7 @@ describe.each(ENGINES)('tearing down, on %s', name => {
     expect(runTask('useAndClose', [where, file], { TMPDIR: join(folder, 'tmp') })).toEqual([])
     expect((await readdir(folder)).sort()).toEqual(['state.json', 'tmp'])
     expect(await readdir(join(folder, 'tmp'))).toEqual([])
-    if (name === 'lmdb') expect((await readdir(path)).sort()).toEqual(['data.mdb', 'lock.mdb'])
+    if (name === 'lmdb') expect((await readdir(path)).sort()).toEqual(['TURNS', 'data.mdb', 'lock.mdb'])
   })
 
   it('leaves nothing beside the file of an export that was cancelled or failed, and the file as it was', async () => {

@@ -268,8 +268,9 @@ async function countTraces({ path, exports, seen }: CrashedStore, tally: Tally):
 async function checkFiles(path: string): Promise<void> {
   const current = readCurrentGeneration(path)
   const expected = current === 0 ? ['data.mdb', 'lock.mdb'] : ['CURRENT', `generation-${current}`]
-  // What somebody has left who was killed at opening goes when it is older.
-  const isLater = (name: string): boolean => name === 'CURRENT.tmp' || name.startsWith('OPENING-')
+  // What somebody has left who was killed at opening goes when it is older. TURNS stays.
+  const isLater = (name: string): boolean =>
+    name === 'CURRENT.tmp' || name === 'TURNS' || name.startsWith('OPENING-')
   const names = (await readdir(path)).filter(name => !isLater(name)).sort()
   assert.deepEqual(names, expected, `files are left in the store, of which ${current} is current`)
 }

@@ -74,7 +74,7 @@ describe.skipIf(noDisk !== undefined)(
         await state.save(large)
         expect(await state.size()).toBe(25_000)
         expect(await state.verify()).toMatchObject({ ok: true })
-        expect((await readdir(path)).sort()).toEqual(['data.mdb', 'lock.mdb'])
+        expect((await readdir(path)).sort()).toEqual(['TURNS', 'data.mdb', 'lock.mdb'])
       },
     )
 
@@ -85,7 +85,7 @@ describe.skipIf(noDisk !== undefined)(
       for (const kilobytes of [0, 4, 64, 68, 72, 128, 132, 136, 140, 200, 300]) {
         await disk.fill(kilobytes * 1024)
         await expect(state.compact(), `${kilobytes} kB`).rejects.toMatchObject(FULL)
-        expect((await readdir(path)).sort()).toEqual(['data.mdb', 'lock.mdb'])
+        expect((await readdir(path)).sort()).toEqual(['TURNS', 'data.mdb', 'lock.mdb'])
       }
       expect(await state.load()).toEqual(stateOf(1))
       await disk.free()

@@ -26,6 +26,7 @@ import { isBeingOpened } from './openings.ts'
 import { NOTICE_MS, TRUST_MS } from './trust.ts'
 import { LmdbView } from './view.ts'
 import type { Writer } from './writer.ts'
+import { createWriterTurns } from './writer-turns.ts'
 
 /** A store in a folder, shared by all engines of this thread that have the same folder. */
 export interface LmdbStore {
@@ -106,6 +107,8 @@ async function openStore(folder: StoreFolder): Promise<LmdbStore> {
   const open = new Set([environment])
   /** Orders the commits of this thread: lmdb-js has one write transaction at a time. */
   const commits = createSerialQueue()
+  /** Orders them among those of others. */
+  const turns = createWriterTurns(path)
 
   /** The generation to read. */
   function current(): Environment {
@@ -181,18 +184,29 @@ async function openStore(folder: StoreFolder): Promise<LmdbStore> {
     flush: boolean,
   ): Promise<T> {
     for (;;) {
-      const { generation, writer } = current()
-      if (writer === undefined) throw readOnly(path)
-      const { tables } = writer
-      const outcome = await writer.transact<T | typeof MOVED>(
-        () => {
-          if (tables.engine.get(MOVED_KEY) !== undefined) return MOVED
-          if (named === generation) return build(writer, generation)
-          return name(generation).then(() => build(writer, generation))
-        },
-        () => apply(writer),
-        flush,
-      )
+      if (current().writer === undefined) throw readOnly(path)
+      await turns.ask()
+      let outcome: T | typeof MOVED
+      let generation: number
+      try {
+        // Only now: the store may have moved while somebody else was let go first.
+        const environment = current()
+        const { writer } = environment
+        generation = environment.generation
+        if (writer === undefined) throw readOnly(path)
+        outcome = await writer.transact<T | typeof MOVED>(
+          () => {
+            turns.begun(writer.transactionNumber())
+            if (writer.tables.engine.get(MOVED_KEY) !== undefined) return MOVED
+            if (named === generation) return build(writer, generation)
+            return name(generation).then(() => build(writer, generation))
+          },
+          () => apply(writer),
+          flush,
+        )
+      } finally {
+        turns.done()
+      }
       if (outcome !== MOVED) {
         await tidyOnce(generation)
         return outcome
@@ -330,6 +344,7 @@ async function openStore(folder: StoreFolder): Promise<LmdbStore> {
     idle: () => commits.idle(),
 
     async close() {
+      turns.close()
       for (const environment of open) await environment.close()
     },
   }

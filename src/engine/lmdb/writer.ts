@@ -19,6 +19,8 @@ export interface Writer {
   readonly tables: TableHandles
   /** To be called inside a transaction that writes anything: {@link noteCommit}. */
   noteCommit(): void
+  /** The number of the transaction that is under way: that of the commit before and one more. */
+  transactionNumber(): number
   /**
    * Runs `build` inside a write transaction, and then `apply`, which makes all its writes. Other writers, in every
    * process, wait meanwhile. One transaction at a time: the caller sees to that.
@@ -91,6 +93,7 @@ function createWriter(root: Root, path: string): Writer | undefined {
   return {
     tables,
     noteCommit: () => noteCommit(root, tables),
+    transactionNumber: () => root.env.getWriteTxnId(),
 
     async transact(build, apply, flush) {
       let value = await attempt(build, apply)
