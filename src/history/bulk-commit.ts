@@ -255,7 +255,7 @@ async function catchUp(
 ): Promise<void> {
   await withView(engine, async view => {
     for await (const entries of readLog(view, since, through)) {
-      const keys = entries.flatMap(entry => entry.changes.map(change => change.key))
+      const keys = entries.flatMap(entry => Array.from(entry.changes, change => change.key))
       const targets = await targetsNow(engine, source, keys, patch)
       for (const [i, key] of keys.entries()) {
         const found = targets[i]

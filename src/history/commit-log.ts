@@ -2,6 +2,7 @@ import { crc32 } from 'node:zlib'
 import { asBuffer } from '../core/bytes.ts'
 import { DataIntegrityError } from '../core/errors.ts'
 import { counterAt, counterTupleKey } from '../core/key.ts'
+import { type MaybePromise, whenReady } from '../core/maybe-promise.ts'
 import { MAX_VARINT_BYTES, VarintReader, writeSignedVarint, writeVarint } from '../core/varint.ts'
 import type { Batch, Row, View } from '../engine/engine.ts'
 import type { HistoryLimits } from './limits.ts'
@@ -37,7 +38,12 @@ export interface LogEntry {
   readonly writer: string
   readonly firstOperation: number
   readonly lastOperation: number
-  readonly changes: readonly LoggedChange[]
+  readonly changes: LoggedChanges
+}
+
+/** What an entry says of its keys: read as it is gone through. */
+export interface LoggedChanges extends Iterable<LoggedChange> {
+  readonly length: number
 }
 
 /** How a stored key is stored elsewhere. */
@@ -114,19 +120,41 @@ function decodePart({ key: rowKey, value: bytes }: Row): LogEntry {
   const epoch = reader.next()
   const firstOperation = reader.next()
   const lastOperation = reader.next()
-  const changes: LoggedChange[] = []
-  for (let count = reader.next(); count > 0; count--) {
-    const tag = reader.next()
-    const key = reader.take(Math.floor(tag / 4))
-    changes.push({ key, kind: (tag % 4) as ChangeKind, bytes: reader.nextSigned() })
-  }
+  const count = reader.next()
   return {
     sequence,
     epoch,
     writer: buffer.toString('hex', 0, WRITER_BYTES),
     firstOperation,
     lastOperation,
-    changes,
+    changes: new StoredChanges(bytes, reader.offset, end, count),
+  }
+}
+
+/**
+ * The changes of a part, as they are stored. As objects, those of a page of entries were some ten times as large, and all
+ * in memory for as long as somebody worked on the first: most who read the log want a few of them, or each one once.
+ */
+class StoredChanges implements LoggedChanges {
+  readonly length: number
+  readonly #bytes: Uint8Array
+  readonly #start: number
+  readonly #end: number
+
+  constructor(bytes: Uint8Array, start: number, end: number, length: number) {
+    this.length = length
+    this.#bytes = bytes
+    this.#start = start
+    this.#end = end
+  }
+
+  *[Symbol.iterator](): Generator<LoggedChange, void, undefined> {
+    const reader = new VarintReader(this.#bytes, this.#start, this.#end)
+    for (let left = this.length; left > 0; left--) {
+      const tag = reader.next()
+      const key = reader.take(Math.floor(tag / 4))
+      yield { key, kind: (tag % 4) as ChangeKind, bytes: reader.nextSigned() }
+    }
   }
 }
 
@@ -139,13 +167,24 @@ function isChecked(rowKey: Uint8Array, bytes: Buffer, end: number): boolean {
 /** The same row with other names for its keys. */
 export function rekeyLogRow({ key, value }: Row, rekey: Rekey): Row {
   const { epoch, changes, ...author } = decodePart({ key, value })
-  const renamed = changes.map(change => ({ ...change, key: rekey(change.key) }))
+  const renamed = Array.from(changes, change => ({ ...change, key: rekey(change.key) }))
   return { key, value: encodePart(key, epoch, author, renamed, 0, renamed.length) }
 }
 
-/** The part of an entry that is in a row. @throws {DataIntegrityError} if it is not whole. */
+/** The part of an entry that is in a row. @throws {DataIntegrityError} if it does not match its checksum. */
 export function readLogRow(row: Row): LogEntry {
   return decodePart(row)
+}
+
+/** @throws {DataIntegrityError} if the row is not whole. */
+export function checkLogRow(row: Row): void {
+  for (const _ of decodePart(row).changes);
+}
+
+/** The first part of the log after `sequence`; `undefined` at its end. */
+export function firstLogged(view: View, after: number): MaybePromise<LogEntry | undefined> {
+  const page = view.scan('log', { gt: counterTupleKey(after, MAX_PART), limit: 1 })
+  return whenReady(page, ({ rows: [row] }) => row && decodePart(row))
 }
 
 /**

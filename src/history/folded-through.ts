@@ -1,5 +1,5 @@
 import type { View } from '../engine/engine.ts'
-import { readLog, TOUCHED } from './commit-log.ts'
+import { firstLogged, type LogEntry, TOUCHED } from './commit-log.ts'
 import type { Head } from './head.ts'
 
 /**
@@ -9,11 +9,14 @@ import type { Head } from './head.ts'
  * alternate, and the ones that only touch keys are of the later.
  */
 export async function foldedThrough(view: View, head: Head): Promise<number> {
-  for await (const entries of readLog(view, head.folded)) {
-    const first = entries[0]
-    if (first === undefined) continue
-    const follows = first.changes.some(({ kind }) => kind === TOUCHED) ? first.epoch - 1 : first.epoch
-    return Math.min(follows, head.epoch) - 1
-  }
-  return head.epoch - 1
+  const first = await firstLogged(view, head.folded)
+  if (first === undefined) return head.epoch - 1
+  const follows = touchesKeys(first) ? first.epoch - 1 : first.epoch
+  return Math.min(follows, head.epoch) - 1
+}
+
+/** Whether an entry has a key that the commit left as it was. */
+function touchesKeys({ changes }: LogEntry): boolean {
+  for (const { kind } of changes) if (kind === TOUCHED) return true
+  return false
 }

@@ -14,7 +14,7 @@ import {
   packChangeLists,
   readChangedKeys,
 } from './change-list.ts'
-import { readLog } from './commit-log.ts'
+import { type LogEntry, readLog } from './commit-log.ts'
 import type { Committer, ExclusiveResult } from './committer.ts'
 import { foldedThrough } from './folded-through.ts'
 import { freeVersions } from './free-versions.ts'
@@ -313,41 +313,52 @@ interface FoldPiece {
  * itself.
  */
 async function gatherRuns(view: View, head: Head, limits: HistoryLimits): Promise<FoldPiece | undefined> {
-  const evenOpen = isLong(head, limits)
+  const entries = await entriesToFold(view, head, limits)
+  const last = entries.at(-1)
+  if (last === undefined) return undefined
   const runs = new Map<number, ChangedKeys>()
+  const turns = new Turns()
+  for (const { epoch, changes } of entries) {
+    if (changes.length === 0) continue
+    let run = runs.get(epoch)
+    if (run === undefined) {
+      run = new Map()
+      runs.set(epoch, run)
+    }
+    for (const { key, bytes } of changes) {
+      const name = toByteString(key)
+      run.set(name, (run.get(name) ?? 0) + bytes)
+    }
+    await turns.breathe()
+  }
+  return { from: head.folded, through: last.sequence, runs }
+}
+
+/** The entries of the next piece, as they are stored: that there is none yet is often found out, and costs little. */
+async function entriesToFold(view: View, head: Head, limits: HistoryLimits): Promise<readonly LogEntry[]> {
+  const evenOpen = isLong(head, limits)
+  const turns = new Turns()
+  const gathered: LogEntry[] = []
   let keys = 0
   let through = head.folded
   let complete = true
-  const turns = new Turns()
   for await (const entries of readLog(view, head.folded)) {
     await turns.breathe()
     for (const entry of entries) {
-      if (keys >= limits.runKeys && entry.sequence > through) return piece()
-      if (entry.epoch > head.epoch) return complete ? piece() : undefined
+      if (keys >= limits.runKeys && entry.sequence > through) return gathered
+      if (entry.epoch > head.epoch) return complete ? gathered : []
       if (entry.epoch === head.epoch && complete && !evenOpen) {
-        if (through > head.folded) return piece()
+        if (gathered.length > 0) return gathered
         // Of the open epoch either a whole run, or nothing yet.
         complete = false
       }
       through = entry.sequence
-      if (entry.changes.length === 0) continue
-      let run = runs.get(entry.epoch)
-      if (run === undefined) {
-        run = new Map()
-        runs.set(entry.epoch, run)
-      }
-      for (const { key, bytes } of entry.changes) {
-        const name = toByteString(key)
-        run.set(name, (run.get(name) ?? 0) + bytes)
-      }
-      keys += entry.changes.length
+      gathered.push(entry)
+      // One without any takes memory as well.
+      keys += Math.max(1, entry.changes.length)
     }
   }
-  return complete ? piece() : undefined
-
-  function piece(): FoldPiece | undefined {
-    return through === head.folded ? undefined : { from: head.folded, through, runs }
-  }
+  return complete ? gathered : []
 }
 
 interface Gap {

@@ -7,7 +7,7 @@ import type { Damage, Engine, Page, Row, Table, View } from '../engine/engine.ts
 import { withView } from '../engine/with-view.ts'
 import { checkChangeRow, lastEpochOf } from './change-list.ts'
 import { checkMetaRow } from './check-meta.ts'
-import { readLogRow } from './commit-log.ts'
+import { checkLogRow } from './commit-log.ts'
 import { snapshotsSeeing, unlessDamaged } from './damage.ts'
 import { requireFormat } from './format.ts'
 import { decodeHead, HEAD_KEY, type Head } from './head.ts'
@@ -162,7 +162,7 @@ class Walk {
   async #log(head: Head | undefined): Promise<void> {
     let last: { readonly sequence: number; readonly part: number } | undefined
     await this.#each('log', row => {
-      readLogRow(row)
+      checkLogRow(row)
       const [sequence, part] = [counterAt(row.key), counterAt(row.key, 1)]
       const follows =
         last === undefined

@@ -2,7 +2,7 @@ import { fromByteString, toByteString } from '../core/bytes.ts'
 import { PersistenceError } from '../core/errors.ts'
 import type { View } from '../engine/engine.ts'
 import { readChangedKeys } from '../history/change-list.ts'
-import { ADDED, type LogEntry, REMOVED, readLog, TOUCHED } from '../history/commit-log.ts'
+import { ADDED, type LogEntry, type LoggedChange, REMOVED, readLog, TOUCHED } from '../history/commit-log.ts'
 import type { Head } from '../history/head.ts'
 import type { History } from '../history/history.ts'
 import type { LogPosition } from '../history/log-starts.ts'
@@ -169,7 +169,10 @@ export class Watcher<S> implements AsyncIterableIterator<Change<S>> {
   }
 
   async #deliver(view: View, head: Head, { sequence, changes }: LogEntry): Promise<void> {
-    const wanted = changes.filter(({ key, kind }) => kind !== TOUCHED && this.#wanted(toByteString(key)))
+    const wanted: LoggedChange[] = []
+    for (const change of changes) {
+      if (change.kind !== TOUCHED && this.#wanted(toByteString(change.key))) wanted.push(change)
+    }
     if (wanted.length === 0) return
     const records = await readManyAt(
       view,

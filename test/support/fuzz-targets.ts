@@ -9,7 +9,7 @@ import { decodeValue, encodeValue } from '../../src/core/value-codec.ts'
 import { openChain } from '../../src/delta/chain-record.ts'
 import { applyPatch, DeltaCompressor } from '../../src/delta/index.ts'
 import { readChangeRow } from '../../src/history/change-list.ts'
-import { readLogRow } from '../../src/history/commit-log.ts'
+import { checkLogRow } from '../../src/history/commit-log.ts'
 import { decodeHead } from '../../src/history/head.ts'
 import { decodePayload, parseRecord } from '../../src/history/record.ts'
 import { versionsOf } from '../../src/history/version-row.ts'
@@ -297,7 +297,7 @@ export function fuzzTargets({ folder, state }: FuzzPlace): readonly FuzzTarget[]
       refusable(() => void decodeHead(bytes)),
     ),
     target('log entries', 30, withSeal(changedBytes(corpusOf('log')), sealEnd), bytes =>
-      refusable(() => void readLogRow({ key: counterTupleKey(1, 0), value: bytes })),
+      refusable(() => checkLogRow({ key: counterTupleKey(1, 0), value: bytes })),
     ),
     target('change lists', 30, withSeal(changedBytes(corpusOf('changes')), sealEnd), bytes =>
       refusable(() => {
