@@ -13,7 +13,7 @@ import {
   type ScanRange,
   type View,
 } from '../engine/engine.ts'
-import { type LogEntry, type Rekey, readLog } from './commit-log.ts'
+import { type LogEntry, lastOfEpochs, type Rekey, readLog } from './commit-log.ts'
 import { decodeHead, HEAD_KEY } from './head.ts'
 import type { HistoryLimits } from './limits.ts'
 import { openCounter, sealCounter } from './meta-row.ts'
@@ -329,7 +329,7 @@ async function visitLists(
   window?: KeyWindow,
 ): Promise<void> {
   // The beginning of the log is asked for along with the lists, and read after them.
-  const log = readLogAhead(view)
+  const log = readLogAhead(view, range.after)
   log.catch(() => undefined)
   await visitFolded(view, range, visitor, window)
   await visitLog(await log, range, visitor)
@@ -361,13 +361,11 @@ export async function visitLog(
   const turns = new Turns()
   for await (const entries of log) {
     for (const { epoch, changes } of entries) {
-      // What was not folded may be all that a load wrote: most of it is not gone through for who asks for later epochs.
+      if (epoch > range.through + 1) return
       if (epoch <= range.after || epoch > range.through) continue
       await turns.breathe()
-      let bytes = 0
-      for (const change of changes) bytes += change.bytes
-      if (!visitor.list(epoch, changes.length, bytes)) continue
-      for (const { key } of changes) visitor.key(epoch, toByteString(key))
+      if (!visitor.list(epoch, changes.length, changes.bytes)) continue
+      changes.visitNames(name => visitor.key(epoch, name))
     }
     await turns.breathe()
   }
@@ -384,15 +382,20 @@ function mayHaveKeys(row: Row, next: Row | undefined, { above, upTo }: KeyWindow
   return next === undefined || !isSameRun(row, next) || firstKeyOf(next) > above
 }
 
-/** What is not folded yet, with its first page at hand. */
-export async function readLogAhead(view: View): Promise<AsyncIterable<readonly LogEntry[]>> {
-  const { folded } = decodeHead(await view.get('meta', HEAD_KEY))
+/**
+ * What is not folded yet of the epochs after one, with its first page at hand. It may be all that a load has written: what is before
+ * those epochs is passed over.
+ */
+export async function readLogAhead(view: View, after: number): Promise<AsyncIterable<readonly LogEntry[]>> {
+  const { folded, sequence } = decodeHead(await view.get('meta', HEAD_KEY))
   const pages = readLog(view, folded)
   const first = await pages.next()
   return (async function* () {
     if (first.done === true) return
     yield first.value
-    yield* pages
+    const last = first.value.at(-1)
+    if (last === undefined || last.epoch >= after) yield* pages
+    else yield* readLog(view, await lastOfEpochs(view, after, last.sequence, sequence))
   })()
 }
 

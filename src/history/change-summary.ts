@@ -39,7 +39,7 @@ export async function summarizeChanges(
   if (first === undefined || last === undefined) return []
   const all = { after: first.after, through: last.through }
   const [log, from, counts, stored] = await Promise.all([
-    readLogAhead(view),
+    readLogAhead(view, all.after),
     firstListedEpoch(view),
     changeCounts(view),
     storedBytes(view, all),

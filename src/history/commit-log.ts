@@ -44,6 +44,10 @@ export interface LogEntry {
 /** What an entry says of its keys: read as it is gone through. */
 export interface LoggedChanges extends Iterable<LoggedChange> {
   readonly length: number
+  /** Of all changes together. */
+  readonly bytes: number
+  /** Shows each key as a byte string, which takes much less than as bytes of its own, and the bytes of its change. */
+  visitNames(visit: (name: string, bytes: number) => void): void
 }
 
 /** How a stored key is stored elsewhere. */
@@ -148,13 +152,38 @@ class StoredChanges implements LoggedChanges {
     this.#end = end
   }
 
+  get bytes(): number {
+    const reader = this.#reader()
+    let sum = 0
+    for (let left = this.length; left > 0; left--) {
+      reader.skip(Math.floor(reader.next() / 4))
+      sum += reader.nextSigned()
+    }
+    return sum
+  }
+
+  visitNames(visit: (name: string, bytes: number) => void): void {
+    const reader = this.#reader()
+    const buffer = asBuffer(this.#bytes)
+    for (let left = this.length; left > 0; left--) {
+      const length = Math.floor(reader.next() / 4)
+      const start = reader.offset
+      reader.skip(length)
+      visit(buffer.toString('latin1', start, reader.offset), reader.nextSigned())
+    }
+  }
+
   *[Symbol.iterator](): Generator<LoggedChange, void, undefined> {
-    const reader = new VarintReader(this.#bytes, this.#start, this.#end)
+    const reader = this.#reader()
     for (let left = this.length; left > 0; left--) {
       const tag = reader.next()
       const key = reader.take(Math.floor(tag / 4))
       yield { key, kind: (tag % 4) as ChangeKind, bytes: reader.nextSigned() }
     }
+  }
+
+  #reader(): VarintReader {
+    return new VarintReader(this.#bytes, this.#start, this.#end)
   }
 }
 
@@ -207,6 +236,30 @@ export async function* readLog(
     if (!page.more) return
     gt = last.key as Buffer<ArrayBuffer>
   }
+}
+
+/**
+ * A sequence up to which no entry is of a later epoch than `epoch`, from one of which that is known on, found in few steps. Epochs
+ * ascend along the log, but for those of a large commit, two that follow each other: before an entry stands none that is
+ * later by more than one.
+ */
+export async function lastOfEpochs(
+  view: View,
+  epoch: number,
+  known: number,
+  newest: number,
+): Promise<number> {
+  let [through, beyond] = [known, newest + 1]
+  while (beyond - through > 1) {
+    const middle = through + Math.floor((beyond - through) / 2)
+    const key = counterTupleKey(middle, 0)
+    const value = await view.get('log', key)
+    // It is lost: who goes through them all finds out what of that matters.
+    if (value === undefined) return through
+    if (decodePart({ key, value }).epoch < epoch) through = middle
+    else beyond = middle
+  }
+  return through
 }
 
 /** The epoch in which the last entry of the log was written; 0 if there is none. */

@@ -1,5 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import { fromByteString, toByteString } from '../core/bytes.ts'
+import { fromByteString } from '../core/bytes.ts'
 import { DataIntegrityError, StoreClosedError } from '../core/errors.ts'
 import { counterTupleKey, keyText } from '../core/key.ts'
 import type { Logger } from '../core/logger.ts'
@@ -320,15 +320,9 @@ async function gatherRuns(view: View, head: Head, limits: HistoryLimits): Promis
   const turns = new Turns()
   for (const { epoch, changes } of entries) {
     if (changes.length === 0) continue
-    let run = runs.get(epoch)
-    if (run === undefined) {
-      run = new Map()
-      runs.set(epoch, run)
-    }
-    for (const { key, bytes } of changes) {
-      const name = toByteString(key)
-      run.set(name, (run.get(name) ?? 0) + bytes)
-    }
+    const run: ChangedKeys = runs.get(epoch) ?? new Map()
+    runs.set(epoch, run)
+    changes.visitNames((name, bytes) => run.set(name, (run.get(name) ?? 0) + bytes))
     await turns.breathe()
   }
   return { from: head.folded, through: last.sequence, runs }

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { createPersistence } from '../../src/index.ts'
+import { createPersistence, memory } from '../../src/index.ts'
+import { openWithLimits } from '../support/open.ts'
 
 const entries = (count: number, value: unknown): [string, unknown][] =>
   Array.from({ length: count }, (_, i) => [`key ${String(i).padStart(6, '0')}`, value])
@@ -48,6 +49,34 @@ describe('packed change lists', () => {
     await state.deleteSnapshot('v1')
     await state.compact()
     expect((await state.compareSnapshots('v2', 'v3')).changed.map(({ key }) => key)).toEqual(['x'])
+    await state.close()
+  })
+})
+
+describe('a log that is far from being folded', () => {
+  it('tells of any epochs in it what was written in them', async () => {
+    // While somebody is writing, the background folds five commits a second.
+    const { persistence: state } = await openWithLimits(memory(), { runKeys: 1 })
+    const written: string[][] = []
+    for (const count of [700, 3, 0, 900, 2, 5]) {
+      const keys = Array.from(
+        { length: count },
+        (_, i) => `${written.length + 1} ${String(i).padStart(3, '0')}`,
+      )
+      for (const key of keys) await state.set(key, key)
+      written.push(keys)
+      await state.createSnapshot()
+    }
+    for (let from = 1; from <= written.length; from++) {
+      for (let to = from; to <= written.length; to++) {
+        const { added, changed, removed } = await state.compareSnapshots(`v${from}`, `v${to}`)
+        expect({ added, changed, removed }).toEqual({
+          added: written.slice(from, to).flat(),
+          changed: [],
+          removed: [],
+        })
+      }
+    }
     await state.close()
   })
 })
