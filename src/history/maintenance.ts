@@ -33,6 +33,8 @@ const FEW_LOG_ENTRIES = 16
 const PACKED_LISTS_KEY = Buffer.from('packed-lists')
 /** Between two pieces of work while callers are writing, in milliseconds. */
 const PAUSE = 200
+/** After a store was opened, in milliseconds. */
+const AFTER_OPENING_MS = 100
 /** Rows that a step reads or writes, roughly, of tables that may be large. */
 const STEP_ROWS = 1000
 /** Keys whose versions are read at the same time, when they are looked through for freeing. */
@@ -55,6 +57,7 @@ export class Maintenance {
   readonly #counter: ChangeCounter
   readonly #relief: MemoryRelief
   #running: Promise<void> | undefined
+  #afterOpening: NodeJS.Timeout | undefined
   #again = false
   /** What the committer counted when the background last gave way. */
   #activity = 0
@@ -110,9 +113,15 @@ export class Maintenance {
     while (await this.#trim(Math.min(FEW_LOG_ENTRIES, this.#limits.keptLogEntries)));
   }
 
+  /** As {@link kick}, once whoever has just opened the store has had the event loop: they may do no more than read. */
+  kickAfterOpening(): void {
+    this.#afterOpening = setTimeout(() => this.kick(), AFTER_OPENING_MS).unref()
+  }
+
   /** Stops after the step under way. */
   async close(): Promise<void> {
     this.#closed = true
+    clearTimeout(this.#afterOpening)
     this.#endPause()
     await this.#running
   }
