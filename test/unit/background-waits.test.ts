@@ -57,3 +57,50 @@ it.each(EMBEDDED)('a store is open before the background goes on with what is le
   await history.maintain()
   expect(calls).toContain('committed')
 })
+
+/** With these, there is something to do after every other snapshot. */
+const LOW_LIMITS = {
+  unfoldedEntries: 16,
+  keptLogEntries: 8,
+  trimRows: 5,
+  packListEpochs: 2,
+  packEpochs: 1,
+  runKeys: 2,
+}
+/** More commits than the work there is takes. */
+const MANY = 500
+
+it.each(EMBEDDED)('all background work comes to an end while others go on to write, on %s', async name => {
+  const engine = (await newPlace(name)).engine()
+  let snapshots = Number.POSITIVE_INFINITY
+  const another = async (): Promise<void> => {
+    await state.set('a', snapshots)
+    await state.createSnapshot()
+    isWriting = false
+  }
+  let isWriting = false
+  const busy: Engine = {
+    ...engine,
+    async commit(build, options) {
+      const value = await engine.commit(build, options)
+      if (snapshots < MANY && !isWriting) {
+        isWriting = true
+        snapshots++
+        written = another()
+      }
+      return value
+    },
+  }
+  let written = Promise.resolve()
+  const { persistence: state, history } = await openWithLimits(busy, LOW_LIMITS)
+  onTestFinished(() => state.close())
+  for (let i = 0; i < 10; i++) {
+    await state.set('a', -i)
+    await state.createSnapshot()
+  }
+  snapshots = 0
+  await history.maintain()
+  expect(snapshots).toBeLessThan(MANY / 2)
+  snapshots = MANY
+  await written
+})
