@@ -36,9 +36,9 @@ export class ChangeCounter {
     this.#limits = limits
   }
 
-  /** Counts the lists of one snapshot. Returns whether there may be more to do. */
-  async step(isClosed: () => boolean): Promise<boolean> {
-    const due = await withHead(this.#engine, (view, head) => this.#next(view, head))
+  /** Counts the lists of one snapshot, of an epoch up to `goal`. Returns whether there may be more to do. */
+  async step(isClosed: () => boolean, goal: number): Promise<boolean> {
+    const due = await withHead(this.#engine, (view, head) => this.#next(view, head, goal))
     if (due === undefined) return this.#noteSeen()
     let changes = 0
     const limits = counting(this.#limits)
@@ -66,7 +66,7 @@ export class ChangeCounter {
   }
 
   /** The next snapshot whose lists are many, and not counted. */
-  async #next(view: View, head: Head): Promise<Due | undefined> {
+  async #next(view: View, head: Head, goal: number): Promise<Due | undefined> {
     const stored = await countedThrough(view)
     // It falls when a snapshot goes whose lists were counted.
     if (stored !== this.#stored) this.#seen = stored
@@ -74,7 +74,7 @@ export class ChangeCounter {
     const rows = await listSnapshotRows(view, this.#seen)
     const [first] = rows
     if (first === undefined) return undefined
-    const complete = await foldedThrough(view, head)
+    const complete = Math.min(goal, await foldedThrough(view, head))
     const counts = await changeCounts(view)
     this.#hasCounts = counts.size > 0
     let previous = await snapshotBefore(view, first)

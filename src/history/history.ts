@@ -181,7 +181,7 @@ export class History {
       const head = await history.head()
       history.#knownEpoch = head.epoch
       if (head.pending !== 0) await rollForward(history.engine, history.#committer, history.limits)
-      if (head.sequence > 0) history.#maintenance.kick()
+      if (head.sequence > 0) history.#maintenance.kickAfterOpening()
       return history
     } catch (error) {
       await engine.close()

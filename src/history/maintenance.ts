@@ -33,6 +33,8 @@ const FEW_LOG_ENTRIES = 16
 const PACKED_LISTS_KEY = Buffer.from('packed-lists')
 /** Between two pieces of work while callers are writing, in milliseconds. */
 const PAUSE = 200
+/** After a store was opened, in milliseconds. */
+const AFTER_OPENING_MS = 100
 /** Rows that a step reads or writes, roughly, of tables that may be large. */
 const STEP_ROWS = 1000
 /** Keys whose versions are read at the same time, when they are looked through for freeing. */
@@ -55,6 +57,7 @@ export class Maintenance {
   readonly #counter: ChangeCounter
   readonly #relief: MemoryRelief
   #running: Promise<void> | undefined
+  #afterOpening: NodeJS.Timeout | undefined
   #again = false
   /** What the committer counted when the background last gave way. */
   #activity = 0
@@ -87,15 +90,22 @@ export class Maintenance {
     return isLong(head, this.#limits)
   }
 
-  /** Resolves when nothing is left to do. Rejects with what keeps the work from being done. */
+  /**
+   * Resolves when nothing is left to do of what there was when it was called: others who go on to write must not keep it
+   * from coming to an end. Rejects with what keeps the work from being done.
+   */
   async finish(signal?: AbortSignal): Promise<void> {
+    let isDone = false
     this.#finishing++
     this.#endPause()
     try {
       await this.#running
-      while (!this.#closed && (await this.#step())) signal?.throwIfAborted()
+      const goal = await this.#goal()
+      while (!this.#closed && (await this.#step(goal))) signal?.throwIfAborted()
+      isDone = true
     } finally {
       this.#finishing--
+      if (!isDone) this.kick()
     }
   }
 
@@ -106,13 +116,20 @@ export class Maintenance {
       batch.delete('meta', PACKED_LISTS_KEY)
       return { value: undefined }
     })
-    while (await this.#packChanges(1));
-    while (await this.#trim(Math.min(FEW_LOG_ENTRIES, this.#limits.keptLogEntries)));
+    const goal = await this.#goal()
+    while (await this.#packChanges(1, goal));
+    while (await this.#trim(Math.min(FEW_LOG_ENTRIES, this.#limits.keptLogEntries), goal));
+  }
+
+  /** As {@link kick}, once whoever has just opened the store has had the event loop: they may do no more than read. */
+  kickAfterOpening(): void {
+    this.#afterOpening = setTimeout(() => this.kick(), AFTER_OPENING_MS).unref()
   }
 
   /** Stops after the step under way. */
   async close(): Promise<void> {
     this.#closed = true
+    clearTimeout(this.#afterOpening)
     this.#endPause()
     await this.#running
   }
@@ -125,7 +142,8 @@ export class Maintenance {
       try {
         // Callers' commits queue in between: a step is one commit, and a turn of the event loop follows.
         this.#activity = this.#committer.activity
-        while (!this.#closed && (await this.#step())) await this.#giveWay()
+        // Whoever finishes the work goes on with it.
+        while (!this.#closed && this.#finishing === 0 && (await this.#step(EVERYTHING))) await this.#giveWay()
       } catch (error) {
         if (error instanceof StoreClosedError) return
         this.#logger.warn(
@@ -158,26 +176,33 @@ export class Maintenance {
     })
   }
 
-  /** Does one small piece of work. Returns whether there may be more. */
-  async #step(): Promise<boolean> {
+  /** Does one small piece of work, of what `goal` includes. Returns whether there may be more. */
+  async #step(goal: Goal): Promise<boolean> {
     await this.#relief.worked(STEP_ROWS, 0)
     return (
-      (await this.#fold()) ||
-      (await this.#trim(this.#limits.keptLogEntries)) ||
-      (await this.#free()) ||
-      (await this.#packChanges(this.#limits.packListEpochs)) ||
-      (await this.#counter.step(() => this.#closed)) ||
-      (await this.#pack()) ||
+      (await this.#fold(goal)) ||
+      (await this.#trim(this.#limits.keptLogEntries, goal)) ||
+      (await this.#free(goal)) ||
+      (await this.#packChanges(this.#limits.packListEpochs, goal)) ||
+      (await this.#counter.step(() => this.#closed, goal.epoch)) ||
+      (await this.#pack(goal)) ||
       (await this.#removeStages())
     )
+  }
+
+  /** What there is now. */
+  #goal(): Promise<Goal> {
+    return this.#read(async (_view, { sequence, epoch }) => ({ sequence, epoch }))
   }
 
   #read<T>(read: (view: View, head: Head) => Promise<T>): Promise<T> {
     return withHead(this.#engine, read)
   }
 
-  async #fold(): Promise<boolean> {
-    const piece = await this.#read((view, head) => gatherRuns(view, head, this.#limits))
+  async #fold(goal: Goal): Promise<boolean> {
+    const piece = await this.#read(async (view, head) =>
+      head.folded < goal.sequence ? gatherRuns(view, head, this.#limits) : undefined,
+    )
     if (piece === undefined) return false
     const { from, through, runs } = piece
     return this.#committer.exclusive<boolean>(
@@ -190,13 +215,13 @@ export class Maintenance {
     )
   }
 
-  async #trim(kept: number): Promise<boolean> {
+  async #trim(kept: number, goal: Goal): Promise<boolean> {
     const surplus = (head: Head): number => Math.min(head.folded, head.sequence - kept) + 1
     const due = await this.#read(async (view, head) => {
-      if (surplus(head) - head.logStart >= kept) return true
+      if (head.logStart <= goal.sequence && surplus(head) - head.logStart >= kept) return true
       // Those that the last pass has left, or a writer that died before the next one.
       const { rows } = await view.scan('log', {
-        lt: counterTupleKey(head.logStart),
+        lt: counterTupleKey(Math.min(head.logStart, goal.sequence)),
         limit: 1,
         keysOnly: true,
       })
@@ -216,9 +241,9 @@ export class Maintenance {
     })
   }
 
-  async #free(): Promise<boolean> {
+  async #free(goal: Goal): Promise<boolean> {
     const gap = await this.#read(findGap)
-    if (gap === undefined) return false
+    if (gap === undefined || gap.first > goal.epoch) return false
     const { freeKeys } = this.#limits
     let above = ''
     for (let more = true; more; ) {
@@ -260,10 +285,11 @@ export class Maintenance {
   }
 
   /** Packs the change lists of epochs sealed since the last time, once there are `least` of them. */
-  async #packChanges(least: number): Promise<boolean> {
+  async #packChanges(least: number, goal: Goal): Promise<boolean> {
     const due = async (view: View, head: Head): Promise<EpochRange | undefined> => {
       const stored = await view.get('meta', PACKED_LISTS_KEY)
       const after = stored === undefined ? 0 : openCounter(PACKED_LISTS_KEY, stored)
+      if (after >= goal.epoch) return undefined
       const through = await foldedThrough(view, head)
       return through - after < least ? undefined : { after, through }
     }
@@ -278,8 +304,9 @@ export class Maintenance {
     })
   }
 
-  #pack(): Promise<boolean> {
+  #pack(goal: Goal): Promise<boolean> {
     return this.#packer.step(
+      goal.epoch,
       () => this.#closed,
       () => this.#giveWay(),
       () => this.#finishing > 0,
@@ -296,6 +323,14 @@ export class Maintenance {
     })
   }
 }
+
+/** How far work is wanted: of what was committed up to a sequence number, and of epochs up to this one. */
+interface Goal {
+  readonly sequence: number
+  readonly epoch: number
+}
+
+const EVERYTHING: Goal = { sequence: Number.MAX_SAFE_INTEGER, epoch: Number.MAX_SAFE_INTEGER }
 
 function isLong(head: Head, { unfoldedEntries }: HistoryLimits): boolean {
   return head.sequence - head.folded > unfoldedEntries

@@ -131,10 +131,11 @@ export class Packer {
   }
 
   /**
-   * Packs the keys of the epochs sealed since the last pass, once there are some. Returns whether it did. `giveWay` is
-   * awaited after each commit; commits are larger while the work `isAwaited`.
+   * Packs the keys of the epochs sealed since the last pass, once there are some, unless that came up to the epoch `goal`.
+   * Returns whether it did. `giveWay` is awaited after each commit; commits are larger while the work `isAwaited`.
    */
   async step(
+    goal: number,
     isStopped: () => boolean,
     giveWay: () => Promise<void>,
     isAwaited: () => boolean,
@@ -146,7 +147,8 @@ export class Packer {
       const oldest = (await firstSnapshotEpoch(view)) ?? head.epoch
       const packed = Math.max(oldest, stored === undefined ? 0 : openCounter(PACKED_KEY, stored))
       const sealed = head.epoch - 1
-      return sealed - packed >= this.#limits.packEpochs ? { after: packed, through: sealed } : undefined
+      if (packed >= goal || sealed - packed < this.#limits.packEpochs) return undefined
+      return { after: packed, through: sealed }
     })
     if (due === undefined) return false
     const pending = new PendingCommit(this.#committer, this.#options.strategy, isAwaited, giveWay)

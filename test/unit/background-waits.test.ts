@@ -3,26 +3,33 @@ import type { Engine } from '../../src/index.ts'
 import { openWithLimits } from '../support/open.ts'
 import { EMBEDDED, newPlace } from '../support/stores.ts'
 
-it.each(EMBEDDED)('a caller is answered before the background begins, on %s', async name => {
+/** The engine, and what is called of it from now on. */
+function told(engine: Engine): { engine: Engine; calls: string[] } {
   const calls: string[] = []
-  const engine: Engine = (await newPlace(name)).engine()
-  const told: Engine = {
-    ...engine,
-    get(...asked) {
-      calls.push('get')
-      return engine.get(...asked)
-    },
-    read() {
-      calls.push('read')
-      return engine.read()
-    },
-    async commit(build, options) {
-      const value = await engine.commit(build, options)
-      calls.push('committed')
-      return value
+  return {
+    calls,
+    engine: {
+      ...engine,
+      get(...asked) {
+        calls.push('get')
+        return engine.get(...asked)
+      },
+      read() {
+        calls.push('read')
+        return engine.read()
+      },
+      async commit(build, options) {
+        const value = await engine.commit(build, options)
+        calls.push('committed')
+        return value
+      },
     },
   }
-  const { persistence: state, history } = await openWithLimits(told, {})
+}
+
+it.each(EMBEDDED)('a caller is answered before the background begins, on %s', async name => {
+  const { engine, calls } = told((await newPlace(name)).engine())
+  const { persistence: state, history } = await openWithLimits(engine, {})
   onTestFinished(() => state.close())
   await state.set('a', 1)
   await state.createSnapshot()
@@ -33,4 +40,67 @@ it.each(EMBEDDED)('a caller is answered before the background begins, on %s', as
   expect(calls).toEqual(['committed'])
   await history.maintain()
   expect(calls).toContain('read')
+})
+
+it.each(EMBEDDED)('a store is open before the background goes on with what is left, on %s', async name => {
+  const place = await newPlace(name)
+  const before = await openWithLimits(place.engine(), {})
+  await before.persistence.set('a', 1)
+  await before.persistence.createSnapshot()
+  // The background has not begun yet.
+  await before.persistence.close()
+  const { engine, calls } = told(place.engine())
+  const { persistence: state, history } = await openWithLimits(engine, {})
+  onTestFinished(() => state.close())
+  // The format and the head are looked at.
+  expect(calls).toEqual(['get', 'read'])
+  await history.maintain()
+  expect(calls).toContain('committed')
+})
+
+/** With these, there is something to do after every other snapshot. */
+const LOW_LIMITS = {
+  unfoldedEntries: 16,
+  keptLogEntries: 8,
+  trimRows: 5,
+  packListEpochs: 2,
+  packEpochs: 1,
+  runKeys: 2,
+}
+/** More commits than the work there is takes. */
+const MANY = 500
+
+it.each(EMBEDDED)('all background work comes to an end while others go on to write, on %s', async name => {
+  const engine = (await newPlace(name)).engine()
+  let snapshots = Number.POSITIVE_INFINITY
+  const another = async (): Promise<void> => {
+    await state.set('a', snapshots)
+    await state.createSnapshot()
+    isWriting = false
+  }
+  let isWriting = false
+  const busy: Engine = {
+    ...engine,
+    async commit(build, options) {
+      const value = await engine.commit(build, options)
+      if (snapshots < MANY && !isWriting) {
+        isWriting = true
+        snapshots++
+        written = another()
+      }
+      return value
+    },
+  }
+  let written = Promise.resolve()
+  const { persistence: state, history } = await openWithLimits(busy, LOW_LIMITS)
+  onTestFinished(() => state.close())
+  for (let i = 0; i < 10; i++) {
+    await state.set('a', -i)
+    await state.createSnapshot()
+  }
+  snapshots = 0
+  await history.maintain()
+  expect(snapshots).toBeLessThan(MANY / 2)
+  snapshots = MANY
+  await written
 })
