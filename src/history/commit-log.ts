@@ -219,17 +219,19 @@ export function firstLogged(view: View, after: number): MaybePromise<LogEntry | 
 /**
  * The parts of the log after `sequence`, oldest first, in pages of one engine scan each.
  *
- * With a view they all belong to its commit; `through` is the last sequence wanted.
+ * With a view they all belong to its commit; `through` is the last sequence wanted. Who may want few of them says how many
+ * rows the first page is to have: each page has twice those of the one before.
  */
 export async function* readLog(
   view: View,
   after: number,
   through = Number.MAX_SAFE_INTEGER,
+  firstRows?: number,
 ): AsyncGenerator<LogEntry[], void, undefined> {
   let gt = counterTupleKey(after, MAX_PART)
   const lte = counterTupleKey(Math.min(through, MAX_PART), MAX_PART)
-  for (;;) {
-    const page = await view.scan('log', { gt, lte })
+  for (let limit = firstRows; ; limit &&= 2 * limit) {
+    const page = await view.scan('log', { gt, lte, limit })
     const last = page.rows.at(-1)
     if (last === undefined) return
     yield page.rows.map(decodePart)

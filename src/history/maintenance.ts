@@ -37,6 +37,8 @@ const PAUSE = 200
 const AFTER_OPENING_MS = 100
 /** Rows that a step reads or writes, roughly, of tables that may be large. */
 const STEP_ROWS = 1000
+/** A few rows of the log may have all the keys that are folded at a time; a page of them is a megabyte. */
+const FIRST_LOG_ROWS = 4
 /** Keys whose versions are read at the same time, when they are looked through for freeing. */
 const FREED_TOGETHER = 32
 
@@ -371,7 +373,7 @@ async function entriesToFold(view: View, head: Head, limits: HistoryLimits): Pro
   let keys = 0
   let through = head.folded
   let complete = true
-  for await (const entries of readLog(view, head.folded)) {
+  for await (const entries of readLog(view, head.folded, undefined, FIRST_LOG_ROWS)) {
     await turns.breathe()
     for (const entry of entries) {
       if (keys >= limits.runKeys && entry.sequence > through) return gathered
