@@ -361,6 +361,7 @@ export async function visitLog(
   const turns = new Turns()
   for await (const entries of log) {
     for (const { epoch, changes } of entries) {
+      // One of the range may still follow one of the next epoch, and none later: see lastOfEpochs.
       if (epoch > range.through + 1) return
       if (epoch <= range.after || epoch > range.through) continue
       await turns.breathe()
@@ -383,8 +384,8 @@ function mayHaveKeys(row: Row, next: Row | undefined, { above, upTo }: KeyWindow
 }
 
 /**
- * What is not folded yet of the epochs after one, with its first page at hand. It may be all that a load has written: what is before
- * those epochs is passed over.
+ * What is not folded yet of the epochs after one, with its first page at hand. It may be all that a load has written: most
+ * of what is before those epochs is passed over.
  */
 export async function readLogAhead(view: View, after: number): Promise<AsyncIterable<readonly LogEntry[]>> {
   const { folded, sequence } = decodeHead(await view.get('meta', HEAD_KEY))

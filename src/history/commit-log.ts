@@ -241,9 +241,9 @@ export async function* readLog(
 }
 
 /**
- * A sequence up to which no entry is of a later epoch than `epoch`, from one of which that is known on, found in few steps. Epochs
- * ascend along the log, but for those of a large commit, two that follow each other: before an entry stands none that is
- * later by more than one.
+ * A sequence up to which no entry is of an epoch after `epoch`, found by halves between `known`, one whose entry is of an
+ * epoch before it, and the newest. Epochs ascend along the log, but for those of a large commit, which alternate between
+ * one and the next: so no entry stands after one that is later by more than one.
  */
 export async function lastOfEpochs(
   view: View,
