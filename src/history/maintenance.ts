@@ -99,6 +99,7 @@ export class Maintenance {
   async finish(signal?: AbortSignal): Promise<void> {
     let isDone = false
     this.#finishing++
+    clearTimeout(this.#afterOpening)
     this.#endPause()
     try {
       await this.#running

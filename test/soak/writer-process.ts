@@ -76,7 +76,9 @@ export class WriterProcess {
     const failure = this.reports.find(report => report.event === 'failure')
     if (failure?.event === 'failure') throw new Error(`a writer failed: ${failure.message}`)
     const killed = this.#killed && signalCode === 'SIGKILL'
-    if (!killed && exitCode !== 0) {
+    // On its way out, with the store closed, a process does not listen any more.
+    const isTooLate = signalCode === 'SIGTERM' && this.reports.at(-1)?.event === 'closed'
+    if (!killed && exitCode !== 0 && !isTooLate) {
       throw new Error(`a writer ended with ${exitCode ?? signalCode}, ${this.doing()}:\n${this.#errors}`)
     }
     return { killed, doing: this.doing() }
