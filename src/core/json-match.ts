@@ -158,8 +158,9 @@ function matchNumber(value: number, bytes: Uint8Array, at: number): number {
   return Object.is(isNegative ? -magnitude : magnitude, value) ? next : NO_MATCH
 }
 
+/** Digits, or an exponent, may be of what stands behind the text: so it may be 0 even here, which is how -0 is written. */
 function matchOther(value: number, bytes: Uint8Array, at: number): number {
-  return Number.isFinite(value) ? matchWord(String(value), bytes, at) : NO_MATCH
+  return Number.isFinite(value) && !Object.is(value, -0) ? matchWord(String(value), bytes, at) : NO_MATCH
 }
 
 function matchWord(word: string, bytes: Uint8Array, at: number): number {

@@ -101,4 +101,14 @@ describe('isSurelyJsonOf', () => {
     expect(isSurelyJsonOf([1, 2], bytes, 0, 4)).toBe(false)
     expect(isSurelyJsonOf(12, Buffer.from('12'), 0, 1)).toBe(false)
   })
+
+  it('takes -0 for no text, whatever stands behind it', () => {
+    for (const behind of ['', 'e', 'e1', '.5', '0'.repeat(20), '1234567890123456', '-', ',']) {
+      expect(isSurelyJsonOf(-0, Buffer.from(`0${behind}`), 0, 1)).toBe(false)
+      for (const value of [0, 12, 1.5, -7]) {
+        const text = String(value)
+        expect(isSurelyJsonOf(-value, Buffer.from(text + behind), 0, text.length)).toBe(false)
+      }
+    }
+  })
 })

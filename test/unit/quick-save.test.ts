@@ -152,6 +152,16 @@ describe('save() of a state that is mostly there', () => {
     expect(await store.load()).toStrictEqual(state)
   })
 
+  it('stores -0 where 0 was, whatever the next key is', async () => {
+    for (const next of ['e', '1234567890123456', '.']) {
+      const store = await open()
+      await store.save({ '.': 0, a: 0, '0': 0, [next]: 1, zero: 0 })
+      const changed = { '.': -0, a: -0, '0': -0, [next]: 1, zero: -0 }
+      await store.save(changed)
+      expect(isDeepStrictEqual(await store.load(), changed)).toBe(true)
+    }
+  })
+
   it('takes no inherited property for one of the state', async () => {
     const store = await open()
     const own = Object.fromEntries([['__proto__', 1] as const, ['toString', 2] as const])
