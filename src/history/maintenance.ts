@@ -84,6 +84,7 @@ export class Maintenance {
     this.#again = true
     this.#running ??= this.#run(afterTurn).finally(() => {
       this.#running = undefined
+      if (this.#again && this.#finishing === 0) this.kick()
     })
   }
 
@@ -103,12 +104,16 @@ export class Maintenance {
     this.#endPause()
     try {
       await this.#running
+      // What was asked for until now is of commits that the goal includes.
+      this.#again = false
       const goal = await this.#goal()
       while (!this.#closed && (await this.#step(goal))) signal?.throwIfAborted()
       isDone = true
     } finally {
       this.#finishing--
-      if (!isDone) this.kick()
+      // What was asked for meanwhile is of later commits.
+      if (!isDone) this.#again = true
+      if (this.#again && this.#finishing === 0) this.kick()
     }
   }
 
@@ -140,12 +145,12 @@ export class Maintenance {
   async #run(afterTurn: boolean): Promise<void> {
     // An embedded engine answers at once: without a turn, whoever made the commit would hear of it after the first steps.
     if (afterTurn) await nextTurn()
-    while (this.#again && !this.#closed) {
+    // Whoever finishes the work goes on with it, and asks for the rest.
+    while (this.#again && !this.#closed && this.#finishing === 0) {
       this.#again = false
       try {
         // Callers' commits queue in between: a step is one commit, and a turn of the event loop follows.
         this.#activity = this.#committer.activity
-        // Whoever finishes the work goes on with it.
         while (!this.#closed && this.#finishing === 0 && (await this.#step(EVERYTHING))) await this.#giveWay()
       } catch (error) {
         if (error instanceof StoreClosedError) return

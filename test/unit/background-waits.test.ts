@@ -1,7 +1,7 @@
-import { expect, it, onTestFinished } from 'vitest'
+import { expect, it, onTestFinished, vi } from 'vitest'
 import type { Engine } from '../../src/index.ts'
 import { openWithLimits } from '../support/open.ts'
-import { EMBEDDED, newPlace } from '../support/stores.ts'
+import { EMBEDDED, type EngineName, newPlace } from '../support/stores.ts'
 
 /** The engine, and what is called of it from now on. */
 function told(engine: Engine): { engine: Engine; calls: string[] } {
@@ -70,9 +70,11 @@ const LOW_LIMITS = {
 /** More commits than the work there is takes. */
 const MANY = 500
 
-it.each(EMBEDDED)('all background work comes to an end while others go on to write, on %s', async name => {
+/** A store with some work for the background, in which every commit from now on is followed by a snapshot, up to so many. */
+async function openBusy(name: EngineName) {
   const engine = (await newPlace(name)).engine()
-  let snapshots = Number.POSITIVE_INFINITY
+  let snapshots = 0
+  let most = 0
   const another = async (): Promise<void> => {
     await state.set('a', snapshots)
     await state.createSnapshot()
@@ -83,7 +85,7 @@ it.each(EMBEDDED)('all background work comes to an end while others go on to wri
     ...engine,
     async commit(build, options) {
       const value = await engine.commit(build, options)
-      if (snapshots < MANY && !isWriting) {
+      if (snapshots < most && !isWriting) {
         isWriting = true
         snapshots++
         written = another()
@@ -98,9 +100,36 @@ it.each(EMBEDDED)('all background work comes to an end while others go on to wri
     await state.set('a', -i)
     await state.createSnapshot()
   }
-  snapshots = 0
-  await history.maintain()
-  expect(snapshots).toBeLessThan(MANY / 2)
-  snapshots = MANY
-  await written
+  return {
+    history,
+    writeOn(snapshots: number) {
+      most = snapshots
+    },
+    async stop() {
+      most = 0
+      await written
+      return snapshots
+    },
+  }
+}
+
+it.each(EMBEDDED)('all background work comes to an end while others go on to write, on %s', async name => {
+  const store = await openBusy(name)
+  store.writeOn(MANY)
+  await store.history.maintain()
+  expect(await store.stop()).toBeLessThan(MANY / 2)
 })
+
+it.each(EMBEDDED)(
+  'what was written while work was brought to an end is seen to after it, on %s',
+  async name => {
+    const { history, writeOn, stop } = await openBusy(name)
+    writeOn(5)
+    await history.maintain()
+    expect(await stop()).toBe(5)
+    await vi.waitFor(async () => {
+      const { folded, sequence } = await history.head()
+      expect(folded).toBe(sequence)
+    })
+  },
+)
