@@ -2,7 +2,7 @@ import { randomBytes, randomUUID } from 'node:crypto'
 import pg from 'pg'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { postgres } from '../../src/engine/postgres.ts'
-import { createPersistence, type Persistence } from '../../src/index.ts'
+import { type CompactProgress, createPersistence, type Persistence } from '../../src/index.ts'
 import { POSTGRES } from '../support/stores.ts'
 
 async function query(text: string): Promise<void> {
@@ -47,12 +47,14 @@ describe.skipIf(POSTGRES === '')('compact() on postgres', () => {
     await other.set('a', 'b')
     await fill(state, 40)
     const before = await state.getSnapshotData('v20')
-    const seen: number[] = []
+    const seen: CompactProgress[] = []
     const { bytesBefore, bytesAfter } = await state.compact({
-      onProgress: ({ phase, entries }) => phase === 'rewrite' && seen.push(entries),
+      onProgress: progress => progress.phase === 'rewrite' && seen.push(progress),
     })
     expect(bytesAfter).toBeLessThan(bytesBefore / 3)
-    expect(seen.length).toBeGreaterThan(0)
+    expect(seen.length).toBeGreaterThan(1)
+    // Tables without room to give back are passed over; the end is told all the same.
+    expect(seen.at(-1)?.entries).toBe(seen.at(-1)?.entriesTotal)
     expect(await state.getSnapshotData('v20')).toEqual(before)
     expect(await state.verify()).toMatchObject({ ok: true })
     expect(await other.load()).toEqual({ a: 'b' })
