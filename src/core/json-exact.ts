@@ -61,13 +61,17 @@ function isExactPrimitive(value: unknown): boolean {
 
 // The walk runs on every write, so it allocates nothing for small values, and asks the cheap questions first.
 function isExactObject(value: object, depth: number, walk: Walk): boolean {
-  if (depth > MAX_VALUE_DEPTH || types.isProxy(value)) return false
+  if (depth > MAX_VALUE_DEPTH || !isPlain(value)) return false
+  walk.objects++
+  return Array.isArray(value) ? areElementsExact(value, depth, walk) : arePropertiesExact(value, depth, walk)
+}
+
+/** Whether the object is an array or a plain object, and JSON carries all that it is beside its members. */
+export function isPlain(value: object): boolean {
+  if (types.isProxy(value)) return false
   if (typeof (value as { toJSON?: unknown }).toJSON === 'function') return false
   if (Object.getOwnPropertySymbols(value).length > 0) return false
-  walk.objects++
-  const prototype = Object.getPrototypeOf(value)
-  if (Array.isArray(value)) return prototype === Array.prototype && areElementsExact(value, depth, walk)
-  return prototype === Object.prototype && arePropertiesExact(value, depth, walk)
+  return Object.getPrototypeOf(value) === (Array.isArray(value) ? Array.prototype : Object.prototype)
 }
 
 function areElementsExact(array: readonly unknown[], depth: number, walk: Walk): boolean {

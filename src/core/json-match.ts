@@ -1,5 +1,4 @@
-import { types } from 'node:util'
-import { hasPropertiesBesideElements, MAX_VALUE_DEPTH } from './json-exact.ts'
+import { hasPropertiesBesideElements, isPlain, MAX_VALUE_DEPTH } from './json-exact.ts'
 
 /** In a for-in loop V8 compiles this call away. */
 const isOwn = Object.prototype.hasOwnProperty
@@ -63,16 +62,11 @@ function match(value: unknown, bytes: Uint8Array, at: number, depth: number): nu
   }
 }
 
-/** What it asks is what `isJsonExact` asks. */
 function matchObject(value: object, bytes: Uint8Array, at: number, depth: number): number {
-  if (depth > MAX_VALUE_DEPTH || types.isProxy(value)) return NO_MATCH
-  if (typeof (value as { toJSON?: unknown }).toJSON === 'function') return NO_MATCH
-  if (Object.getOwnPropertySymbols(value).length > 0) return NO_MATCH
-  const prototype = Object.getPrototypeOf(value)
-  if (Array.isArray(value)) {
-    return prototype === Array.prototype ? matchElements(value, bytes, at, depth) : NO_MATCH
-  }
-  return prototype === Object.prototype ? matchProperties(value, bytes, at, depth) : NO_MATCH
+  if (depth > MAX_VALUE_DEPTH || !isPlain(value)) return NO_MATCH
+  return Array.isArray(value)
+    ? matchElements(value, bytes, at, depth)
+    : matchProperties(value, bytes, at, depth)
 }
 
 function matchElements(array: readonly unknown[], bytes: Uint8Array, at: number, depth: number): number {
