@@ -1,5 +1,6 @@
 import { compareBytes } from '../core/bytes.ts'
 import type { Damage, Table } from '../engine/engine.ts'
+import { lossesOf } from './losses-of.ts'
 
 /** Keys of the state from `from` to `to`, both included; an end that is absent is open. */
 export interface KeySpan {
@@ -17,10 +18,8 @@ export class LostSpans {
 
   /** Adds what the damage of a table tells. `toKey` makes a key of the state of one of the table. */
   addDamage(damage: readonly Damage[], table: Table, toKey: (key: Uint8Array) => Uint8Array): void {
-    for (const { isLossOfRows, table: damaged, gte, lt } of damage) {
-      if (isLossOfRows && (damaged === undefined || damaged === table)) {
-        this.add({ from: gte && toKey(gte), to: lt && toKey(lt) })
-      }
+    for (const { gte, lt } of lossesOf(damage, table)) {
+      this.add({ from: gte && toKey(gte), to: lt && toKey(lt) })
     }
   }
 

@@ -73,5 +73,5 @@ export function findGaps(known: KnownKey, stretches: Stretches, touched: Touched
       if (isLost) lost.push(stretch)
     }
   }
-  return { tombstones: [...new Set(tombstones)], lost }
+  return { tombstones, lost }
 }

@@ -11,6 +11,7 @@ import { EndedEpochs } from './ended-epochs.ts'
 import { FORMAT_KEY, FORMAT_ROW, requireFormat } from './format.ts'
 import { decodeHead, encodeHead, HEAD_KEY, type Head } from './head.ts'
 import { DEFAULT_LIMITS } from './limits.ts'
+import { lossesOf } from './losses-of.ts'
 import { LostSpans } from './lost-spans.ts'
 import { openCounter, openJsonRow, sealCounter, sealMeta } from './meta-row.ts'
 import { OperationIds } from './operation-id.ts'
@@ -278,9 +279,7 @@ class Repair {
         this.#isMetaDamaged = true
       }
     }
-    this.#isMetaDamaged ||= this.#view.damage.some(
-      ({ isLossOfRows, table }) => isLossOfRows && (table === undefined || table === 'meta'),
-    )
+    this.#isMetaDamaged ||= lossesOf(this.#view.damage, 'meta').length > 0
   }
 
   /** Rows that only what leads to them is missing of, by what they are: their checksums know their keys. */
@@ -288,13 +287,10 @@ class Repair {
     const snapshots = new Map<number, SnapshotRow & { readonly written: number }>()
     const { damage } = this.#view
     if (!damage.some(({ isLossOfRows }) => isLossOfRows)) return snapshots
-    const spans = { live: new LostSpans(), history: new LostSpans() }
-    spans.live.addDamage(damage, 'live', key => key)
-    spans.history.addDamage(damage, 'history', keyOfVersion)
-    const isSnapshotLost = damage.some(
-      ({ isLossOfRows, table }) => isLossOfRows && (table === undefined || table === 'snapshots'),
-    )
-    const tombstones: Stray[] = []
+    const liveSpans = new LostSpans()
+    liveSpans.addDamage(damage, 'live', key => key)
+    const isSnapshotLost = lossesOf(damage, 'snapshots').length > 0
+    const tombstones: { readonly birth: number; readonly stray: Stray }[] = []
     for (const { rows, written } of this.#view.strays()) {
       for (const row of rows) {
         const snapshot = asSnapshot(row)
@@ -306,22 +302,21 @@ class Repair {
         } else if (isWhole('live', row) && isValue(row)) {
           const { birth } = parseRecord(row.key, row.value)
           this.#ended.note(birth - 1, written)
-          if (!spans.live.has(row.key)) continue
+          if (!liveSpans.has(row.key)) continue
           keepNewer(this.#strays.live, { row, written })
           this.#greatestBirth = Math.max(this.#greatestBirth, birth)
         } else if (isWhole('history', row)) {
           const { birth, isTombstone } = asHistoryRow(row).births.at(-1) as KnownVersion
           this.#ended.note(birth - 1, written)
-          if (!spans.history.has(keyOfVersion(row.key))) continue
-          if (isTombstone) tombstones.push({ row, written })
+          if (!this.#historySpans.has(keyOfVersion(row.key))) continue
+          if (isTombstone) tombstones.push({ birth, stray: { row, written } })
           else keepNewer(this.#strays.history, { row, written })
           this.#greatestBirth = Math.max(this.#greatestBirth, birth)
         }
       }
     }
-    for (const stray of tombstones) {
+    for (const { birth, stray } of tombstones) {
       // The key may have come back in the same epoch.
-      const { birth } = asHistoryRow(stray.row).births.at(-1) as KnownVersion
       if (!this.#view.mayStraysBeOutdated || this.#ended.isBefore(birth, stray.written))
         keepNewer(this.#strays.history, stray)
     }
@@ -358,8 +353,7 @@ class Repair {
   #addLostSnapshots(found: ReadonlyMap<number, SnapshotRow>): void {
     let newest = (this.#head?.nextVersion ?? 1) - 1
     for (const version of found.keys()) newest = Math.max(newest, version)
-    for (const { isLossOfRows, table, gte, lt } of this.#view.damage) {
-      if (!isLossOfRows || (table !== undefined && table !== 'snapshots')) continue
+    for (const { gte, lt } of lossesOf(this.#view.damage, 'snapshots')) {
       this.#mayLackSnapshots ||= this.#head === undefined
       const first = gte === undefined || gte.byteLength < 6 ? 1 : counterAt(gte)
       const last = lt === undefined || lt.byteLength < 6 ? newest : counterAt(lt)

@@ -1,10 +1,11 @@
 import { compareBytes, EMPTY_BYTES, toByteString } from '../core/bytes.ts'
 import { counterAt } from '../core/key.ts'
 import { partitionPoint } from '../core/partition-point.ts'
-import type { Row, SalvageView, Table, View } from '../engine/engine.ts'
+import type { Damage, Row, SalvageView, Table, View } from '../engine/engine.ts'
 import { type EpochRange, lastEpochOf, readChangeRow } from './change-list.ts'
 import { REMOVED, readLogRow, TOUCHED } from './commit-log.ts'
 import type { Head } from './head.ts'
+import { lossesOf } from './losses-of.ts'
 import type { LostSpans } from './lost-spans.ts'
 
 /** What the change lists and the log of a damaged store say of the keys that something may be lost of. */
@@ -45,8 +46,8 @@ export async function readTouchedKeys(
     if (from <= through) doubts.push({ after: from - 1, through })
   }
 
-  for (const { isLossOfRows, table, gte, lt } of view.damage ?? []) {
-    if (!isLossOfRows || (table !== undefined && table !== 'changes')) continue
+  const { damage = [] } = view
+  for (const { gte, lt } of lossesOf(damage, 'changes')) {
     doubt(epochOf(gte) ?? 0, epochOf(lt) ?? Number.POSITIVE_INFINITY)
   }
   let doubtful: number | undefined
@@ -66,7 +67,7 @@ export async function readTouchedKeys(
   if (doubtful !== undefined) doubt(doubtful, Number.POSITIVE_INFINITY)
 
   // The log has what is not in the lists yet. Of its entries up to the first gap it is known that nothing is between them.
-  const gap = firstLostOf(view, 'log')
+  const gap = firstLostOf(damage, 'log')
   const folded = head?.folded ?? 0
   let whole = head !== undefined
   let before = { sequence: folded, part: 0 }
@@ -125,10 +126,9 @@ function joined(ranges: readonly EpochRange[]): EpochRange[] {
 }
 
 /** Where the rows of a table begin of which some may be lost; `undefined` if none are. */
-function firstLostOf({ damage }: Partial<Pick<SalvageView, 'damage'>>, table: Table): Uint8Array | undefined {
+function firstLostOf(damage: readonly Damage[], table: Table): Uint8Array | undefined {
   let first: Uint8Array | undefined
-  for (const { isLossOfRows, table: damaged, gte = EMPTY_BYTES } of damage ?? []) {
-    if (!isLossOfRows || (damaged !== undefined && damaged !== table)) continue
+  for (const { gte = EMPTY_BYTES } of lossesOf(damage, table)) {
     if (first === undefined || compareBytes(gte, first) < 0) first = gte
   }
   return first
