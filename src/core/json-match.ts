@@ -48,18 +48,13 @@ export function isSurelyJsonOf(value: unknown, bytes: Uint8Array, start: number,
 
 /** Where the text of a value that begins at a place ends, or {@link NO_MATCH}. */
 function match(value: unknown, bytes: Uint8Array, at: number, depth: number): number {
-  switch (typeof value) {
-    case 'string':
-      return matchString(value, bytes, at)
-    case 'number':
-      return matchNumber(value, bytes, at)
-    case 'boolean':
-      return matchWord(value ? 'true' : 'false', bytes, at)
-    case 'object':
-      return value === null ? matchWord('null', bytes, at) : matchObject(value, bytes, at, depth)
-    default:
-      return NO_MATCH
-  }
+  // Questions one by one: of a value that may be anything, `switch (typeof value)` is a call.
+  if (typeof value === 'string') return matchString(value, bytes, at)
+  if (typeof value === 'number') return matchNumber(value, bytes, at)
+  if (value === true) return matchWord('true', bytes, at)
+  if (value === false) return matchWord('false', bytes, at)
+  if (value === null) return matchWord('null', bytes, at)
+  return typeof value === 'object' ? matchObject(value, bytes, at, depth) : NO_MATCH
 }
 
 function matchObject(value: object, bytes: Uint8Array, at: number, depth: number): number {
