@@ -173,19 +173,27 @@ export function parseBorrowedRecord(key: Uint8Array, buffer: Uint8Array, length:
  * @throws {DataIntegrityError} if it is not what was written under this key.
  */
 export function payloadStart(key: Uint8Array, buffer: Uint8Array, length: number): number {
-  return parse(key, buffer, length, true).start
+  assertIntact(key, buffer, length)
+  // The common case by hand: an epoch below 128 is one byte.
+  if ((buffer[1] as number) < 0x80) return 2
+  const reader = new VarintReader(buffer, 1, length - CHECKSUM_BYTES)
+  reader.next()
+  return reader.offset
 }
 
 function parse(key: Uint8Array, record: Uint8Array, length: number, isBorrowed: boolean): StoredRecord {
+  assertIntact(key, record, length)
   const end = length - CHECKSUM_BYTES
-  if (end >= 2 && checksumOfRange(record, 0, length, checksum(key)) === CHECKED) {
-    // The common case by hand: an epoch below 128 is one byte.
-    const first = record[1] as number
-    if (first < 0x80) return new StoredRecord(record, first, 2, end, isBorrowed)
-    const reader = new VarintReader(record, 1, end)
-    const birth = reader.next()
-    return new StoredRecord(record, birth, reader.offset, end, isBorrowed)
-  }
+  const first = record[1] as number
+  if (first < 0x80) return new StoredRecord(record, first, 2, end, isBorrowed)
+  const reader = new VarintReader(record, 1, end)
+  const birth = reader.next()
+  return new StoredRecord(record, birth, reader.offset, end, isBorrowed)
+}
+
+function assertIntact(key: Uint8Array, record: Uint8Array, length: number): void {
+  const isWhole = length >= CHECKSUM_BYTES + 2
+  if (isWhole && checksumOfRange(record, 0, length, checksum(key)) === CHECKED) return
   throw new DataIntegrityError(
     `The record of key ${JSON.stringify(keyText(key))} does not match its checksum: the stored data is damaged. Run verify() to see how far the damage goes.`,
   )
