@@ -50,7 +50,7 @@ export interface KeyedRecord {
 
 /** The newest version of `key` in the history with a birth up to `epoch`: a value, a tombstone, or none. */
 function readVersion(view: View, key: Uint8Array, epoch: number): MaybePromise<ParsedRecord | undefined> {
-  return whenReady(view.seek('history', floorQuery(key, epoch)), row => row && versionAt(row, epoch))
+  return whenReady(view.seek('history', floorQuery(key, epoch)), row => row && versionAt(row, epoch, key))
 }
 
 /** Asks for the row of `key` that holds its newest version born by `epoch`. */
@@ -130,8 +130,11 @@ function presentRecords(
   if (older.length === 0) return records
   const queries = older.map(i => floorQuery(keys[i] as Uint8Array, epoch))
   return whenReady(view.seekMany('history', queries), rows => {
-    for (const [j, row] of rows.entries()) {
-      if (row !== undefined) records[older[j] as number] = presentRecord(versionAt(row, epoch))
+    for (let j = 0; j < rows.length; j++) {
+      const row = rows[j]
+      if (row === undefined) continue
+      const i = older[j] as number
+      records[i] = presentRecord(versionAt(row, epoch, keys[i] as Uint8Array))
     }
     return records
   })
@@ -214,7 +217,9 @@ export async function scanAt(
     older.map(i => floorQuery(keys[i] as Uint8Array, epoch)),
   )
   for (const [j, row] of versions.entries()) {
-    if (row !== undefined) records[older[j] as number] = presentRecord(versionAt(row, epoch))
+    if (row === undefined) continue
+    const i = older[j] as number
+    records[i] = presentRecord(versionAt(row, epoch, keys[i] as Uint8Array))
   }
   const found: KeyedRecord[] = []
   for (const [i, key] of keys.entries()) {

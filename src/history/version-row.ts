@@ -1,5 +1,5 @@
 import { DataIntegrityError } from '../core/errors.ts'
-import { keyText, splitVersionKey, versionKey } from '../core/key.ts'
+import { birthIn, keyText, splitVersionKey, versionKey } from '../core/key.ts'
 import { JSON_CODEC } from '../core/value-codec.ts'
 import { type Chain, openChain } from '../delta/chain-record.ts'
 import type { Row } from '../engine/engine.ts'
@@ -24,8 +24,12 @@ export interface VersionRow {
 /** @throws {DataIntegrityError} if the row is not what was written there. */
 export function parseVersionRow(row: Row): VersionRow {
   const { key, birth } = splitVersionKey(row.key)
-  const record = marked(row.key, () => parseRecord(key, row.value))
-  if (record.birth === birth) return { key, record }
+  return { key, record: parseVersion(key, birth, row) }
+}
+
+function parseVersion(key: Uint8Array, birth: number, row: Row): ParsedRecord {
+  const record = parseMarked(key, row)
+  if (record.birth === birth) return record
   throw mark(
     row.key,
     new DataIntegrityError(
@@ -47,24 +51,27 @@ function mark(rowKey: Uint8Array, error: DataIntegrityError): DataIntegrityError
   return error
 }
 
-function marked<T>(rowKey: Uint8Array, read: () => T): T {
+function parseMarked(key: Uint8Array, row: Row): ParsedRecord {
   try {
-    return read()
+    return parseRecord(key, row.value)
   } catch (error) {
-    throw error instanceof DataIntegrityError ? mark(rowKey, error) : error
+    throw error instanceof DataIntegrityError ? mark(row.key, error) : error
   }
 }
 
-/** The version in a row that a reader at `epoch` sees. The row is the floor of that epoch. */
-export function versionAt(row: Row, epoch: number): ParsedRecord {
-  const known = row.value[0] === CHAIN ? knownChain(row) : undefined
+/**
+ * The version in a row that a reader at `epoch` sees. The row is the floor of that epoch, of its `key`, which who has asked
+ * for it mostly has at hand.
+ */
+export function versionAt(row: Row, epoch: number, key = splitVersionKey(row.key).key): ParsedRecord {
+  if (row.value[0] !== CHAIN) return parseVersion(key, birthIn(row.key), row)
+  const known = knownChain(row)
   if (known !== undefined) {
-    const { key, chain } = known
+    const { chain } = known
     const index = chain.indexAt(epoch)
     return inChain(key, chain.births[0] as number, () => known.version(index, chainedVersion))
   }
-  const { key, record } = parseVersionRow(row)
-  if (record.codec !== CHAIN) return record
+  const record = parseVersion(key, birthIn(row.key), row)
   return inChain(key, record.birth, () => {
     const chain = openKeptChain(row, key, record)
     return chainedVersion(chain, chain.indexAt(epoch))
