@@ -10,7 +10,7 @@ import { type MaybePromise, whenBoth, whenReady } from '../core/maybe-promise.ts
 import type { FloorQuery, Page, Row, ScanRange, View } from '../engine/engine.ts'
 import type { HistoryLimits } from './limits.ts'
 import { type ParsedRecord, parseBorrowedRecord, parseRecord, TOMBSTONE } from './record.ts'
-import { versionAt, versionsOf } from './version-row.ts'
+import { type ChainVisitor, versionAt, versionsOf } from './version-row.ts'
 
 /** The rows of a key in the history, oldest first. */
 export async function* versionRows(view: View, key: Uint8Array): AsyncGenerator<Row, void, undefined> {
@@ -49,8 +49,16 @@ export interface KeyedRecord {
 }
 
 /** The newest version of `key` in the history with a birth up to `epoch`: a value, a tombstone, or none. */
-function readVersion(view: View, key: Uint8Array, epoch: number): MaybePromise<ParsedRecord | undefined> {
-  return whenReady(view.seek('history', floorQuery(key, epoch)), row => row && versionAt(row, epoch, key))
+function readVersion(
+  view: View,
+  key: Uint8Array,
+  epoch: number,
+  onChain: ChainVisitor | undefined,
+): MaybePromise<ParsedRecord | undefined> {
+  return whenReady(
+    view.seek('history', floorQuery(key, epoch)),
+    row => row && versionAt(row, epoch, key, onChain),
+  )
 }
 
 /** Asks for the row of `key` that holds its newest version born by `epoch`. */
@@ -63,19 +71,20 @@ export function floorQuery(key: Uint8Array, epoch: number): FloorQuery {
  *
  * The live record was born after every version in the history (or with a tombstone, over which it wins), so that one
  * lookup answers where nothing changed since, and one lookup and a seek where something did. The epoch may still be on
- * its way.
+ * its way. Is the version found in a chain, `onChain` is told which.
  */
 export function readAt(
   view: View,
   key: Uint8Array,
   epochOrPromise: MaybePromise<number>,
+  onChain?: ChainVisitor,
 ): MaybePromise<ParsedRecord | undefined> {
   return whenBoth(epochOrPromise, view.get('live', key), (epoch, bytes) => {
     if (bytes !== undefined) {
       const record = parseRecord(key, bytes)
       if (record.birth <= epoch) return record
     }
-    return whenReady(readVersion(view, key, epoch), presentRecord)
+    return whenReady(readVersion(view, key, epoch, onChain), presentRecord)
   })
 }
 
@@ -140,7 +149,8 @@ function presentRecords(
   })
 }
 
-function presentRecord(record: ParsedRecord | undefined): ParsedRecord | undefined {
+/** A record, unless it says that there is none. */
+export function presentRecord(record: ParsedRecord | undefined): ParsedRecord | undefined {
   return record?.codec === TOMBSTONE ? undefined : record
 }
 
