@@ -6,6 +6,7 @@ import type { Batch, Engine, EngineStats, View } from '../engine/engine.ts'
 import { isViewLost, LostViews, readAgainIfLost } from '../engine/view-lost.ts'
 import { withView } from '../engine/with-view.ts'
 import { type BulkGoal, type BulkSource, type BulkSummary, bulkCommit, rollForward } from './bulk-commit.ts'
+import type { KeptChain } from './chain-cache.ts'
 import {
   type Committed,
   Committer,
@@ -16,6 +17,7 @@ import {
 import { nameDamage } from './damage.ts'
 import { checkFormat } from './format.ts'
 import { decodeHead, HEAD_KEY, type Head } from './head.ts'
+import { KeyChains } from './key-chains.ts'
 import { DEFAULT_LIMITS, type HistoryLimits } from './limits.ts'
 import { type LogPosition, LogStarts } from './log-starts.ts'
 import { Maintenance } from './maintenance.ts'
@@ -26,6 +28,7 @@ import {
   type Convert,
   type KeyedRecord,
   type KeyRange,
+  presentRecord,
   type RecordPage,
   readAt,
   readManyAt,
@@ -141,6 +144,8 @@ export class History {
   readonly #maintenance: Maintenance
   readonly #packer: Packer
   readonly #past: PastView
+  readonly #chains = new KeyChains()
+  readonly #onChain = (chain: KeptChain): void => this.#chains.add(chain)
   readonly #listeners = new Set<(head: Head) => void>()
   readonly #starts = new LogStarts()
   /** A lower bound of the visible epoch: records born by then are certainly visible. Only ever grows. */
@@ -356,7 +361,9 @@ export class History {
   getAt(version: number, key: Uint8Array): MaybePromise<ParsedRecord | undefined> {
     try {
       const epoch = this.#sealedEpoch(version)
-      const record = epoch === undefined ? NOT_READ : readAt(this.#past.viewOf(epoch), key, epoch)
+      const known = epoch && this.#chains.versionAt(key, epoch)
+      if (known) return presentRecord(known)
+      const record = epoch ? readAt(this.#past.viewOf(epoch), key, epoch, this.#onChain) : NOT_READ
       if (record !== NOT_READ && !isPromiseLike(record)) return record
     } catch {
       // Read again, and find out whom it concerns.

@@ -37,6 +37,8 @@ const PAUSE = 200
 const AFTER_OPENING_MS = 100
 /** Rows that a step reads or writes, roughly, of tables that may be large. */
 const STEP_ROWS = 1000
+/** What the log says of a key beside its name, in bytes. */
+const KEY_OVERHEAD = 8
 /** A few rows of the log may have all the keys that are folded at a time; a page of them is a megabyte. */
 const FIRST_LOG_ROWS = 4
 /** Keys whose versions are read at the same time, when they are looked through for freeing. */
@@ -186,16 +188,17 @@ export class Maintenance {
 
   /** Does one small piece of work, of what `goal` includes. Returns whether there may be more. */
   async #step(goal: Goal): Promise<boolean> {
-    await this.#relief.worked(STEP_ROWS, 0)
-    return (
-      (await this.#fold(goal)) ||
+    // Folding tells by itself what it has read: after most snapshots it is all there is to do.
+    if (await this.#fold(goal)) return true
+    const hasWorked =
       (await this.#trim(this.#limits.keptLogEntries, goal)) ||
       (await this.#free(goal)) ||
       (await this.#packChanges(this.#limits.packListEpochs, goal)) ||
       (await this.#counter.step(() => this.#closed, goal.epoch)) ||
       (await this.#pack(goal)) ||
       (await this.#removeStages())
-    )
+    if (hasWorked) await this.#relief.worked(STEP_ROWS, 0)
+    return hasWorked
   }
 
   /** What there is now. */
@@ -213,7 +216,7 @@ export class Maintenance {
     )
     if (piece === undefined) return false
     const { from, through, runs } = piece
-    return this.#committer.exclusive<boolean>(
+    const folded = await this.#committer.exclusive<boolean>(
       async (view, batch, head): Promise<ExclusiveResult<boolean>> => {
         // Somebody else has folded meanwhile: look again.
         if (head.folded !== from) return { value: true }
@@ -221,6 +224,9 @@ export class Maintenance {
         return { value: true, head: { ...head, folded: through } }
       },
     )
+    // The keys follow one another in the log, and again in the lists.
+    await this.#relief.worked(0, 2 * bytesOf(runs))
+    return folded
   }
 
   async #trim(kept: number, goal: Goal): Promise<boolean> {
@@ -348,6 +354,13 @@ interface FoldPiece {
   readonly from: number
   readonly through: number
   readonly runs: ReadonlyMap<number, ChangedKeys>
+}
+
+/** What keys take in the log or in a list, at most. */
+function bytesOf(runs: ReadonlyMap<number, ChangedKeys>): number {
+  let bytes = 0
+  for (const changes of runs.values()) for (const key of changes.keys()) bytes += key.length + KEY_OVERHEAD
+  return bytes
 }
 
 /**

@@ -230,6 +230,11 @@ class StoredRecord implements ParsedRecord {
     return this.#isBorrowed ? Buffer.from(view) : view
   }
 
+  /** All of the record, where it is in memory of its own. */
+  get stored(): Uint8Array | undefined {
+    return this.#isBorrowed ? undefined : this.#record
+  }
+
   text(): string {
     return asBuffer(this.#record).toString('utf8', this.start, this.start + this.byteLength)
   }
@@ -251,6 +256,11 @@ class TextPayload implements Payload {
     this.#bytes ??= Buffer.from(this.text)
     return this.#bytes
   }
+}
+
+/** A record as it is stored, if it was read so: not if it comes out of a chain. */
+export function storedRecord(record: ParsedRecord): Uint8Array | undefined {
+  return record instanceof StoredRecord ? record.stored : undefined
 }
 
 /** How many bytes a payload takes. */
