@@ -8,7 +8,8 @@ import { Draft } from './draft.ts'
 import { decodeHead, encodeHead, HEAD_KEY, type Head } from './head.ts'
 import type { HistoryLimits } from './limits.ts'
 import { OperationIds } from './operation-id.ts'
-import { type Payload, payloadLength } from './record.ts'
+import { DamagedPutError, type Puts, writePuts } from './put-group.ts'
+import { type Payload, payloadLength, payloadsEqual } from './record.ts'
 
 /** A change of some keys that shares a commit with those of other callers. */
 export interface Mutation<T> {
@@ -21,6 +22,14 @@ export interface Mutation<T> {
    * run more than once, as commits of the engine may.
    */
   apply(draft: Draft): T
+}
+
+/** Distinct keys, and what each is to hold. */
+export interface Entries {
+  readonly keys: readonly Uint8Array[]
+  readonly payloads: readonly Payload[]
+  /** Of the payloads together. */
+  readonly bytes: number
 }
 
 /** What an {@link Committer.exclusive} builder decides. */
@@ -75,20 +84,20 @@ export interface PendingCall {
 /** The most frequent change, of which there may be many: so it takes little room. */
 class QueuedPut implements QueuedChange {
   readonly operation: number
-  readonly #key: Uint8Array
-  readonly #payload: Payload
+  readonly key: Uint8Array
+  readonly payload: Payload
   readonly #call: PendingCall
   #error: unknown
 
   constructor(operation: number, key: Uint8Array, payload: Payload, call: PendingCall) {
     this.operation = operation
-    this.#key = key
-    this.#payload = payload
+    this.key = key
+    this.payload = payload
     this.#call = call
   }
 
   get bytes(): number {
-    return payloadLength(this.#payload)
+    return payloadLength(this.payload)
   }
 
   get keyCount(): number {
@@ -96,14 +105,14 @@ class QueuedPut implements QueuedChange {
   }
 
   addKeys(keys: Uint8Array[]): void {
-    keys.push(this.#key)
+    keys.push(this.key)
   }
 
   apply(draft: Draft, first: number): void {
     this.#error = undefined
     try {
       draft.begin(first)
-      draft.set(this.#key, this.#payload)
+      draft.set(this.key, this.payload)
     } catch (error) {
       this.#error = error
     }
@@ -115,6 +124,67 @@ class QueuedPut implements QueuedChange {
 
   failed(error: unknown): void {
     this.#call.settled(error)
+  }
+}
+
+/** A change that sets several keys, each unless it holds an equal value. */
+class QueuedPuts implements QueuedChange {
+  readonly operation: number
+  readonly keys: readonly Uint8Array[]
+  readonly payloads: readonly Payload[]
+  readonly bytes: number
+  /** How many keys it has set, or why it cannot. */
+  outcome: Outcome<number> = { value: 0 }
+  readonly #resolve: (committed: Committed<OperationCounts>) => void
+  readonly failed: (error: unknown) => void
+
+  constructor(
+    operation: number,
+    { keys, payloads, bytes }: Entries,
+    resolve: (committed: Committed<OperationCounts>) => void,
+    reject: (error: unknown) => void,
+  ) {
+    this.operation = operation
+    this.keys = keys
+    this.payloads = payloads
+    this.bytes = bytes
+    this.#resolve = resolve
+    this.failed = reject
+  }
+
+  get keyCount(): number {
+    return this.keys.length
+  }
+
+  addKeys(keys: Uint8Array[]): void {
+    for (const key of this.keys) keys.push(key)
+  }
+
+  apply(draft: Draft, first: number): void {
+    try {
+      draft.begin(first)
+      draft.assertReadable(this.keys)
+      let set = 0
+      for (const [i, key] of this.keys.entries()) {
+        const payload = this.payloads[i] as Payload
+        if (payloadsEqual(draft.get(key), payload)) continue
+        draft.set(key, payload)
+        set++
+      }
+      this.outcome = { value: set }
+    } catch (error) {
+      this.outcome = { error }
+    }
+  }
+
+  committed(ids: OperationIds): void {
+    const { outcome } = this
+    if ('error' in outcome) this.failed(outcome.error)
+    else this.#resolve({ operationId: ids.format(this.operation), value: this.#counts(outcome.value) })
+  }
+
+  #counts(set: number): OperationCounts {
+    return { set, deleted: 0, unchanged: this.keys.length - set }
   }
 }
 
@@ -219,6 +289,29 @@ function isBrief(group: readonly QueuedChange[]): boolean {
 }
 
 /**
+ * What a group of changes comes to, where that can be told without the records that are there; `undefined` where it cannot.
+ * Its keys are put in order when it is called.
+ */
+function putsIn(group: readonly QueuedChange[]): (() => Puts) | undefined {
+  const [first] = group
+  if (group.length === 1 && first instanceof QueuedPuts)
+    return () => inOrder(new CommitKeys(first.keys), first.payloads, true)
+  const payloads: Payload[] = []
+  for (const item of group) {
+    if (!(item instanceof QueuedPut)) return undefined
+    payloads.push(item.payload)
+  }
+  return () => inOrder(keysOf(group), payloads, false)
+}
+
+/** @param payloads of the keys as they were given: of those of one key, the last counts */
+function inOrder(keys: CommitKeys, payloads: readonly Payload[], unlessEqual: boolean): Puts {
+  const ordered = new Array<Payload>(keys.sorted.length)
+  for (const [i, payload] of payloads.entries()) ordered[keys.placeOf(i)] = payload
+  return { keys, payloads: ordered, unlessEqual }
+}
+
+/**
  * Makes all commits of one open store, one at a time and in the order in which they were asked for.
  *
  * Mutations that wait together share one commit: one lookup and one write a key, one log entry, one head. What is
@@ -252,6 +345,14 @@ export class Committer {
   put(key: Uint8Array, payload: Payload, call: PendingCall): void {
     if (this.#closed) throw new StoreClosedError()
     this.#enqueue(new QueuedPut(this.ids.next(), key, payload, call))
+  }
+
+  /** Queues the mutation that sets several keys. Resolves once it is committed, alone or with others. */
+  putAll(entries: Entries): Promise<Committed<OperationCounts>> {
+    return new Promise((resolve, reject) => {
+      if (this.#closed) throw new StoreClosedError()
+      this.#enqueue(new QueuedPuts(this.ids.next(), entries, resolve, reject))
+    })
   }
 
   #enqueue(change: QueuedChange): void {
@@ -342,24 +443,59 @@ export class Committer {
       lastOperation: (group.at(-1) as QueuedChange).operation,
     }
     try {
-      await this.#commit<void, KnownRecords>(
-        (view, batch, head, known) =>
-          whenReady(this.#draft(group, head, known), draft =>
-            whenReady(draft.flush(view, batch), ({ changes, growth }): ExclusiveResult<void> => {
-              if (changes.length === 0) return { value: undefined }
-              const sequence = head.sequence + 1
-              appendLogEntry(batch, sequence, head.epoch, author, changes, this.#options.limits)
-              return { value: undefined, head: { ...head, sequence, size: head.size + growth } }
-            }),
-          ),
-        // Keys are put in order here, and not before: others would commit meanwhile, and this commit be passed over.
-        { early: view => this.#readRecords(view, keysOf(group)), brief: isBrief(group) },
-      )
+      const putsOf = this.#options.engine.remote === true ? undefined : putsIn(group)
+      if (putsOf === undefined || !(await this.#commitPuts(group, author, putsOf)))
+        await this.#commitDraft(group, author)
     } catch (error) {
       for (const item of group) item.failed(error)
       return
     }
     for (const item of group) item.committed(this.ids)
+  }
+
+  /** Commits changes that only set keys. Answers whether it has: it cannot where one of their records is damaged. */
+  async #commitPuts(
+    group: readonly QueuedChange[],
+    author: CommitAuthor,
+    putsOf: () => Puts,
+  ): Promise<boolean> {
+    const { limits } = this.#options
+    try {
+      const written = await this.#commit<number, undefined>(
+        (view, batch, head) =>
+          whenReady(
+            writePuts(view, batch, head, author, putsOf(), limits),
+            ({ written, added }): ExclusiveResult<number> => {
+              if (written === 0) return { value: written }
+              const { sequence, size } = head
+              return { value: written, head: { ...head, sequence: sequence + 1, size: size + added } }
+            },
+          ),
+        { brief: isBrief(group) },
+      )
+      const [first] = group
+      if (first instanceof QueuedPuts) first.outcome = { value: written }
+      return true
+    } catch (error) {
+      if (error instanceof DamagedPutError) return false
+      throw error
+    }
+  }
+
+  async #commitDraft(group: readonly QueuedChange[], author: CommitAuthor): Promise<void> {
+    await this.#commit<void, KnownRecords>(
+      (view, batch, head, known) =>
+        whenReady(this.#draft(group, head, known), draft =>
+          whenReady(draft.flush(view, batch), ({ changes, growth }): ExclusiveResult<void> => {
+            if (changes.length === 0) return { value: undefined }
+            const sequence = head.sequence + 1
+            appendLogEntry(batch, sequence, head.epoch, author, changes, this.#options.limits)
+            return { value: undefined, head: { ...head, sequence, size: head.size + growth } }
+          }),
+        ),
+      // Keys are put in order here, and not before: others would commit meanwhile, and this commit be passed over.
+      { early: view => this.#readRecords(view, keysOf(group)), brief: isBrief(group) },
+    )
   }
 
   /** The draft of a commit after the changes of its group. */

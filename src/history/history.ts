@@ -10,8 +10,10 @@ import type { KeptChain } from './chain-cache.ts'
 import {
   type Committed,
   Committer,
+  type Entries,
   type ExclusiveResult,
   type Mutation,
+  type OperationCounts,
   type PendingCall,
 } from './committer.ts'
 import { nameDamage } from './damage.ts'
@@ -525,6 +527,11 @@ export class History {
   /** Sets a key, in a commit shared with others. Calls `settled` once it is made, or with the error that it failed with. */
   put(key: Uint8Array, payload: Payload, call: PendingCall): void {
     this.#committer.put(key, payload, call)
+  }
+
+  /** Sets several keys, each unless it holds an equal value, in a commit shared with others. */
+  putAll(entries: Entries): Promise<Committed<OperationCounts>> {
+    return this.#committer.putAll(entries)
   }
 
   /** A commit of its own, for what is not a change of keys. */

@@ -144,7 +144,7 @@ export function encodeRecord(key: Uint8Array, birth: number, payload: Payload): 
   const record = Buffer.allocUnsafe(end + CHECKSUM_BYTES)
   record[0] = payload.codec
   const header = writeVarint(record, 1, birth)
-  if (payload instanceof TextPayload) record.write(payload.text, header, 'utf8')
+  if (payload instanceof TextPayload) payload.write(record, header)
   else record.set(payload.bytes, header)
   record.writeUInt32LE(checksumOfRange(record, 0, end, checksum(key)), end)
   return record
@@ -235,6 +235,15 @@ class StoredRecord implements ParsedRecord {
     return this.#isBorrowed ? undefined : this.#record
   }
 
+  /** Whether the payload is this text, of ASCII characters. */
+  hasText(text: string): boolean {
+    const { length } = text
+    if (this.byteLength !== length) return false
+    // What differs mostly does so before long.
+    for (let i = 0; i < length; i++) if (this.#record[this.start + i] !== text.charCodeAt(i)) return false
+    return true
+  }
+
   text(): string {
     return asBuffer(this.#record).toString('utf8', this.start, this.start + this.byteLength)
   }
@@ -256,6 +265,15 @@ class TextPayload implements Payload {
     this.#bytes ??= Buffer.from(this.text)
     return this.#bytes
   }
+
+  get isAscii(): boolean {
+    return this.byteLength === this.text.length
+  }
+
+  write(target: Buffer, at: number): void {
+    // A third of the time of UTF-8, in which these characters are the same bytes.
+    target.write(this.text, at, this.isAscii ? 'latin1' : 'utf8')
+  }
 }
 
 /** A record as it is stored, if it was read so: not if it comes out of a chain. */
@@ -272,6 +290,8 @@ export function payloadLength(payload: Payload): number {
 
 /** Whether two payloads are stored in the same bytes. */
 export function samePayload(a: Payload, b: Payload): boolean {
+  if (a instanceof StoredRecord && b instanceof TextPayload && b.isAscii)
+    return a.codec === b.codec && a.hasText(b.text)
   return a.codec === b.codec && payloadLength(a) === payloadLength(b) && asBuffer(a.bytes).equals(b.bytes)
 }
 
