@@ -120,7 +120,7 @@ export class Maintenance {
   /** Leaves no more of the log and of the change lists than must be: for `compact()`. */
   async tighten(): Promise<void> {
     // From the start: lists that snapshots dropped since have ceased to separate are merged.
-    await this.#committer.exclusive((_view, batch) => {
+    await this.#committer.background((_view, batch) => {
       batch.delete('meta', PACKED_LISTS_KEY)
       return { value: undefined }
     })
@@ -213,7 +213,7 @@ export class Maintenance {
     )
     if (piece === undefined) return false
     const { from, through, runs } = piece
-    return this.#committer.exclusive<boolean>(
+    return this.#committer.background<boolean>(
       async (view, batch, head): Promise<ExclusiveResult<boolean>> => {
         // Somebody else has folded meanwhile: look again.
         if (head.folded !== from) return { value: true }
@@ -236,7 +236,7 @@ export class Maintenance {
       return rows.length > 0
     })
     if (!due) return false
-    return this.#committer.exclusive<boolean>(async (view, batch, head) => {
+    return this.#committer.background<boolean>(async (view, batch, head) => {
       const keepFrom = Math.max(head.logStart, surplus(head))
       const { rows, more } = await view.scan('log', {
         lt: counterTupleKey(keepFrom),
@@ -261,7 +261,7 @@ export class Maintenance {
       for (let start = 0; start < page.keys.length; start += freeKeys) {
         if (this.#closed) return false
         const keys = page.keys.slice(start, start + freeKeys).map(fromByteString)
-        await this.#committer.exclusive(async (view, batch, head) => {
+        await this.#committer.background(async (view, batch, head) => {
           const snapshots = (await listSnapshotRows(view)).map(snapshot => snapshot.epoch)
           const stored = new StoredBytesChange()
           const free = async (key: Uint8Array): Promise<void> => {
@@ -285,7 +285,7 @@ export class Maintenance {
       above = page.keys.at(-1) ?? above
       more = page.more
     }
-    return this.#committer.exclusive<boolean>(async (view, batch, head) => {
+    return this.#committer.background<boolean>(async (view, batch, head) => {
       for (const epoch of gap.marks) unmarkForFreeing(batch, epoch)
       await discardChangesBelow(view, batch, await oldestNeeded(view, head, new Set(gap.marks)))
       return { value: true }
@@ -302,7 +302,7 @@ export class Maintenance {
       return through - after < least ? undefined : { after, through }
     }
     if ((await this.#read(due)) === undefined) return false
-    return this.#committer.exclusive<boolean>(async (view, batch, head) => {
+    return this.#committer.background<boolean>(async (view, batch, head) => {
       const range = await due(view, head)
       if (range === undefined) return { value: false }
       const snapshots = (await listSnapshotRows(view)).map(snapshot => snapshot.epoch)
@@ -325,7 +325,7 @@ export class Maintenance {
     const stages = await this.#read(view => abandonedStages(view, Date.now()))
     const stage = stages[0]
     if (stage === undefined) return false
-    return this.#committer.exclusive<boolean>(async (view, batch) => {
+    return this.#committer.background<boolean>(async (view, batch) => {
       const more = await removeStagedRows(view, batch, stage, this.#limits.trimRows)
       return { value: more || stages.length > 1 }
     })

@@ -178,7 +178,7 @@ export class Packer {
       more = page.more
     }
     await pending.flush()
-    await this.#committer.exclusive((_view, batch) => {
+    await this.#committer.background((_view, batch) => {
       batch.put('meta', PACKED_KEY, sealCounter(PACKED_KEY, due.through))
       return { value: undefined }
     })
@@ -446,7 +446,7 @@ class PendingCommit {
     if (replacements.length === 0) return
     this.#replacements = []
     this.#bytes = 0
-    const added = await this.#committer.exclusive(async (view, batch) => {
+    const added = await this.#committer.background(async (view, batch) => {
       const [totals, ...unchanged] = await Promise.all([
         Packer.totals(view),
         ...replacements.map(({ old }) => areUnchanged(view, old)),
