@@ -363,9 +363,12 @@ async function gatherRuns(view: View, head: Head, limits: HistoryLimits): Promis
   const turns = new Turns()
   for (const { epoch, changes } of entries) {
     if (changes.length === 0) continue
-    const run: ChangedKeys = runs.get(epoch) ?? new Map()
+    const run: ChangedKeys = runs.get(epoch) ?? { keys: [], bytes: 0 }
     runs.set(epoch, run)
-    changes.visitNames((name, bytes) => run.set(name, (run.get(name) ?? 0) + bytes))
+    changes.visitNames((name, bytes) => {
+      run.keys.push(name)
+      run.bytes += bytes
+    })
     await turns.breathe()
   }
   return { from: head.folded, through: last.sequence, runs }
