@@ -37,7 +37,7 @@ of power may lose the last ones. What each side does for that, with the settings
 
 | side | settings | flushes |
 |---|---|---|
-| varve | \`durability: 'process'\`, the default | the data of each commit, before it is current, and not the page that makes it so |
+| varve | \`durability: 'process'\`, the default | commits of the last moments together, beside those that are made |
 | lmdb | the defaults | each commit, after it is visible and acknowledged, and before the next one |
 | better-sqlite3 | WAL, \`synchronous = NORMAL\` | at checkpoints only |
 | classic-level | the defaults, \`sync: false\` | when the system does |
@@ -45,7 +45,7 @@ of power may lose the last ones. What each side does for that, with the settings
 | keyv | its SQLite store, which has no setting for it | the journal and the data of each write |
 | git | the defaults | packs, and not the loose objects that a commit here consists of |
 
-So awaited writes of varve, lmdb and keyv one by one go at the pace of the disk's flushes, and those of the others do not.
+So awaited writes of lmdb and keyv one by one go at the pace of the disk's flushes, and those of the others do not.
 `
 
 /** @param {SectionResult} result */

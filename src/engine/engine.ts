@@ -110,6 +110,8 @@ export interface Batch {
 export interface CommitOptions {
   /** Resolve only once the commit is on disk, safe from a loss of power. */
   readonly flush?: boolean | undefined
+  /** The builder answers at once, and writes a few rows: there is nothing to gain from another thread. */
+  readonly brief?: boolean | undefined
 }
 
 /** What the compaction of an engine may be given. */

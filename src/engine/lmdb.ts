@@ -49,7 +49,7 @@ export function lmdb(path: string): Engine {
     peek: (table: Table, key: Uint8Array) => opened.get().store.peek(table, key),
     read: () => opened.get().store.read(opened.get),
     announce: () => opened.get().store.announce(),
-    commit: async (build, options) => opened.get().store.commit(build, options?.flush === true),
+    commit: async (build, options) => opened.get().store.commit(build, options),
     stats: async () => opened.get().store.stats(),
     compact: async options => opened.get().store.compact(options),
     trim: async () => opened.get().store.trim(),

@@ -34,6 +34,8 @@ export interface ExclusiveResult<T> {
 export interface ExclusiveOptions<R> {
   /** Also while a large commit is pending. */
   readonly evenIfPending?: boolean
+  /** The builder answers at once where the engine does, and writes a few rows. */
+  readonly brief?: boolean
   /** Reads what the builder needs whatever the head says: asked for along with it, and handed to the builder. */
   readonly early?: (view: View) => MaybePromise<R>
 }
@@ -204,6 +206,21 @@ function keysOf(group: readonly QueuedChange[]): CommitKeys {
   return new CommitKeys(given)
 }
 
+/** With so few keys and bytes, a commit takes less time than to hand it to another thread would. */
+const BRIEF_KEYS = 32
+const BRIEF_BYTES = 32 * 1024
+
+function isBrief(group: readonly QueuedChange[]): boolean {
+  if (group.length > BRIEF_KEYS) return false
+  let keys = 0
+  let bytes = 0
+  for (const item of group) {
+    keys += item.keyCount
+    bytes += item.bytes
+  }
+  return keys <= BRIEF_KEYS && bytes <= BRIEF_BYTES
+}
+
 /**
  * Makes all commits of one open store, one at a time and in the order in which they were asked for.
  *
@@ -364,7 +381,7 @@ export class Committer {
     const commit = this.#commit<void, KnownRecords>(
       (view, batch, head, known) => this.#change(group, view, batch, head, known),
       // Keys are put in order here, and not before: others would commit meanwhile, and this commit be passed over.
-      { early: view => this.#readRecords(view, keysOf(group)) },
+      { early: view => this.#readRecords(view, keysOf(group)), brief: isBrief(group) },
     )
     await this.#tell(group, commit).catch(ignore)
   }
@@ -437,7 +454,7 @@ export class Committer {
 
   async #commit<T, R>(
     build: (view: View, batch: Batch, head: Head, early: R) => MaybePromise<ExclusiveResult<T>>,
-    { early, evenIfPending }: ExclusiveOptions<R>,
+    { early, evenIfPending, brief }: ExclusiveOptions<R>,
   ): Promise<T> {
     const { engine, flush, rollForward, onBegin, onCommit, onUnchanged } = this.#options
     for (;;) {
@@ -459,7 +476,7 @@ export class Committer {
               return result.value
             })
           }),
-        { flush },
+        { flush, brief },
       )
       onBegin(commit)
       const value = await commit

@@ -541,26 +541,30 @@ export class History {
     prune?: PruneRule,
   ): Promise<SnapshotRow> {
     this.#committer.activity++
-    return this.#committer.exclusive(async (view, batch, head) => {
-      const snapshot: SnapshotRow = {
-        version: head.nextVersion,
-        epoch: head.epoch,
-        metadata: typeof metadata === 'function' ? await metadata(view, head) : metadata,
-      }
-      putSnapshot(batch, snapshot)
-      const sealed: Head = {
-        ...head,
-        epoch: head.epoch + 1,
-        latestSnapshot: head.epoch,
-        nextVersion: head.nextVersion + 1,
-      }
-      const dropped = await prune?.(view, snapshot)
-      if (dropped === undefined || dropped.versions.size === 0) return { value: snapshot, head: sealed }
-      return {
-        value: snapshot,
-        head: await dropSnapshots(view, batch, sealed, dropped.all, dropped.versions),
-      }
-    })
+    const brief = typeof metadata !== 'function'
+    return this.#committer.exclusive(
+      async (view, batch, head) => {
+        const snapshot: SnapshotRow = {
+          version: head.nextVersion,
+          epoch: head.epoch,
+          metadata: typeof metadata === 'function' ? await metadata(view, head) : metadata,
+        }
+        putSnapshot(batch, snapshot)
+        const sealed: Head = {
+          ...head,
+          epoch: head.epoch + 1,
+          latestSnapshot: head.epoch,
+          nextVersion: head.nextVersion + 1,
+        }
+        const dropped = await prune?.(view, snapshot)
+        if (dropped === undefined || dropped.versions.size === 0) return { value: snapshot, head: sealed }
+        return {
+          value: snapshot,
+          head: await dropSnapshots(view, batch, sealed, dropped.all, dropped.versions),
+        }
+      },
+      { brief },
+    )
   }
 
   /** All snapshots, oldest first. */

@@ -1,5 +1,8 @@
-import { mkdir, rm } from 'node:fs/promises'
+import { closeSync, openSync } from 'node:fs'
+import { mkdir, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import { BOOT_BYTES } from '../../src/engine/lmdb/boot.ts'
+import { readFlushedCommit, writeFlushedCommit } from '../../src/engine/lmdb/flushed-commit.ts'
 import type { Call } from '../support/linearizability.ts'
 import { seededRandom } from '../support/random.ts'
 import { checkStore, withExports } from './check-store.ts'
@@ -19,12 +22,16 @@ export interface PowerTally {
   flushes: number
   /** States of the disk that a loss of power could have left, each opened and checked. */
   cuts: number
+  /** Of the calls that were acknowledged before these, how many were lost: none where power is to be survived. */
+  lost: number
 }
 
 export interface PowerOptions {
   readonly seed: number
   /** How many calls the writer makes. */
   readonly calls: number
+  /** Whether they are made for `durability: 'power'`, so that none may be lost. Else the last ones may be, and no others. */
+  readonly flush: boolean
   /** So many of the moments at which power may fail are looked at: a share of them. */
   readonly share: number
   readonly folder: string
@@ -38,11 +45,11 @@ const FIRST_FLUSHES = 10
 const RANDOM_PARTS = 2
 
 /**
- * Traces a writer whose store is opened for `durability: 'power'`, and checks what would be on disk if power failed at each
- * flush, and at each acknowledgement: nothing acknowledged may be lost.
+ * Traces a writer, and checks what would be on disk if power failed at each flush, and at each acknowledgement: nothing
+ * acknowledged may be lost, or, for `durability: 'process'`, nothing but what was acknowledged last.
  */
 export async function replayPower(options: PowerOptions, tally: PowerTally): Promise<void> {
-  const { seed, calls, folder, program, files } = options
+  const { seed, calls, flush, folder, program, files } = options
   const traced = join(folder, 'traced')
   const exports = join(traced, 'exports')
   const trace = join(folder, 'trace')
@@ -61,7 +68,7 @@ export async function replayPower(options: PowerOptions, tally: PowerTally): Pro
       exports,
       limits: LOW_LIMITS,
       strategy: 'binary',
-      flush: true,
+      flush,
       prelude: calls,
       target: undefined,
       others: 0,
@@ -80,7 +87,7 @@ export async function replayPower(options: PowerOptions, tally: PowerTally): Pro
       await rm(cut, { recursive: true, force: true })
       await disk.writeTo(cut, survivors)
       try {
-        await checkCut(cut, traced, reported, files)
+        tally.lost += await checkCut(cut, traced, reported, files, flush)
       } catch (error) {
         const how = typeof survivors === 'string' ? survivors : 'a random part'
         throw new Error(
@@ -113,13 +120,19 @@ export function reportIn(name: string, args: string): Report | undefined {
   return line && (JSON.parse(line.toString()) as Report)
 }
 
-/** What the disk has left is a store in which every acknowledged call has happened. */
+/**
+ * What the disk has left is a store in which every acknowledged call has happened; or, where calls may be lost, in which
+ * those up to one of them have, and none after it. Answers how many are lost.
+ */
 async function checkCut(
   cut: string,
   traced: string,
   reported: readonly Report[],
   files: ImportFiles,
-): Promise<void> {
+  isAllKept: boolean,
+): Promise<number> {
+  const path = join(cut, 'store')
+  await dieIn(path)
   const made = reported.flatMap((report, i): Call<ModelCall, ModelAnswer>[] => {
     if (report.event !== 'call') return []
     const next = reported[i + 1]
@@ -127,6 +140,31 @@ async function checkCut(
     return [{ input: report.call, invoked: report.at, response }]
   })
   const calls = await withExports(made, path => path.replace(traced, cut))
-  const path = join(cut, 'store')
-  await checkStore({ path, limits: LOW_LIMITS, strategy: 'binary', files, before: EMPTY_STORE, calls })
+  const check = (calls: readonly Call<ModelCall, ModelAnswer>[]): Promise<unknown> =>
+    checkStore({ path, limits: LOW_LIMITS, strategy: 'binary', files, before: EMPTY_STORE, calls })
+  for (let kept = calls.length; ; kept--) {
+    try {
+      await check(calls.slice(0, kept))
+      return calls.slice(kept).filter(({ response }) => response !== undefined).length
+    } catch (error) {
+      if (isAllKept || kept === 0) throw error
+    }
+  }
+}
+
+/** Another run of the system than that in which the store was written. */
+const OTHER_BOOT = Buffer.alloc(BOOT_BYTES, 7)
+
+/** Lets a store look as if it had been written before the system died. */
+async function dieIn(store: string): Promise<void> {
+  const names = await readdir(store, { recursive: true }).catch(() => [])
+  for (const name of names.filter(name => name.endsWith('data.mdb'))) {
+    const descriptor = openSync(join(store, name), 'r+')
+    try {
+      const note = readFlushedCommit(descriptor)
+      if (note !== undefined) writeFlushedCommit(descriptor, OTHER_BOOT, note)
+    } finally {
+      closeSync(descriptor)
+    }
+  }
 }

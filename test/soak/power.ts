@@ -16,6 +16,8 @@ const { values } = parseArgs({
     seed: { type: 'string', default: '1' },
     /** How many calls each makes. */
     calls: { type: 'string', default: '60' },
+    /** Whether calls are to survive a loss of power; else the last ones may be lost. */
+    durability: { type: 'string', default: 'power' },
     /** Of the moments at which power may fail, this share is looked at. */
     share: { type: 'string', default: '1' },
   },
@@ -35,11 +37,15 @@ async function replay(): Promise<void> {
     const program = await bundleProgram(new URL('./writer.ts', import.meta.url))
     const files = await writeImportFiles(join(folder, 'files'))
     for (let seed = first; seed < first + writers; seed++) {
-      const tally: PowerTally = { acknowledged: 0, flushes: 0, cuts: 0 }
-      await replayPower({ seed, calls, share, folder: join(folder, `seed-${seed}`), program, files }, tally)
+      const tally: PowerTally = { acknowledged: 0, flushes: 0, cuts: 0, lost: 0 }
+      const flush = values.durability === 'power'
+      await replayPower(
+        { seed, calls, flush, share, folder: join(folder, `seed-${seed}`), program, files },
+        tally,
+      )
       const seconds = ((performance.now() - begun) / 1000).toFixed(0)
       console.log(
-        `seed ${seed}: ${tally.acknowledged} acknowledgements, ${tally.flushes} flushes, ${tally.cuts} losses of power survived, ${seconds} s`,
+        `seed ${seed}: ${tally.acknowledged} acknowledgements, ${tally.flushes} flushes, ${tally.cuts} losses of power survived, ${tally.lost} calls lost in all of them, ${seconds} s`,
       )
     }
     await rm(folder, { recursive: true })

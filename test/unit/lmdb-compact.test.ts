@@ -10,6 +10,7 @@ import { Worker } from 'node:worker_threads'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { EngineError } from '../../src/core/errors.ts'
 import { type Engine, lmdb, type Row, TABLES, type Table } from '../../src/engine/index.ts'
+import { loadLmdb } from '../../src/engine/lmdb/binding.ts'
 import { prepareFolder } from '../../src/engine/lmdb/data-file.ts'
 import { removeGeneration, writeCurrentGeneration } from '../../src/engine/lmdb/generation.ts'
 
@@ -46,7 +47,7 @@ test('a store that moves while it is about to be opened is found where it has mo
   const data = await readFile(join(path, 'data.mdb'))
   let moving = true
   const opening = Array.from({ length: 12 }, async () => {
-    while (moving) expect(await prepareFolder(path)).toMatchObject({ writable: true })
+    while (moving) expect(await prepareFolder(await loadLmdb(), path)).toMatchObject({ writable: true })
   })
   for (let n = 1; n <= 100; n++) {
     await mkdir(join(path, `generation-${n}`))

@@ -3,6 +3,8 @@ import type { Database, RootDatabase, RootDatabaseOptionsWithPath, Transaction }
 import { EMPTY_BYTES } from '../../core/bytes.ts'
 import { EngineError } from '../../core/errors.ts'
 import { type Peeked, TABLES, type Table } from '../engine.ts'
+import { BOOT } from './boot.ts'
+import { KNOWS_PAGES } from './page.ts'
 
 /** The parts of lmdb-js that its types leave out; its own read functions are made of them. */
 interface NativeAddon {
@@ -47,6 +49,8 @@ export type Root = RootDatabase<Uint8Array, Uint8Array> & {
     /** `lastTxnId` is the number of the newest commit, as the data file has it. */
     info(): { readonly lastTxnId: number }
   }
+  /** Frees the places of processes that have died in the table of readers. */
+  readerCheck(): number
   /** Flushes the file, in another thread. */
   sync(done: (error: Error | null | undefined) => void): void
 }
@@ -84,6 +88,9 @@ export interface ReadTransaction {
 
 /** LMDB's flag for a read transaction (`MDB_RDONLY`). */
 const READ_ONLY = 0x20000
+
+/** Whether commits are made current before they are flushed: where it can be told that the system has died since. */
+export const IS_FLUSHED_LATER: boolean = KNOWS_PAGES && BOOT !== undefined
 
 /** Slots in the table of readers, which all processes share; each is 64 bytes of the lock file. */
 const MAX_READERS = 1024
@@ -259,9 +266,10 @@ export function openRoot(lmdb: Lmdb, path: string, { readOnly }: { readonly read
     // lmdb-js's own way of syncing has a lock of its own in the lock file. If a process dies with it, as most do that
     // are killed while they commit, the next commit of another can fail for good (MDB_PANIC) although it was made.
     overlappingSync: false,
-    // One flush a commit instead of two. The data is on disk before the meta page that points to it is written, so a
-    // loss of power leaves a whole state: at worst that before the last commit. `flush` asks for the second one.
-    noMetaSync: true,
+    // Commits are flushed behind their callers' backs (flusher.ts). Where that cannot be, there is one flush a commit
+    // instead of two: the data is on disk before the meta page that points to it is written, so a loss of power leaves a
+    // whole state, at worst that before the last commit; `flush` asks for the second one.
+    ...(IS_FLUSHED_LATER ? { noSync: true } : { noMetaSync: true }),
     ...(isAddressSpaceFree() && { mapSize: MAP_BYTES }),
     maxFreeSpaceToLoad: MAX_FREE_PAGES,
     maxFreeSpaceToRetain: MAX_FREE_PAGES,

@@ -29,7 +29,7 @@ export async function copyTables(
     const taken = batch
     batch = []
     bytes = 0
-    await target.transact(nothing, () => append(target, taken), flush)
+    await target.transact(nothing, () => append(target, taken), { flush })
   }
 
   for (const table of TABLES) {
@@ -53,7 +53,7 @@ export async function copyTables(
 }
 
 function append({ tables, noteCommit }: Writer, batch: readonly TableRows[]): void {
-  noteCommit()
+  noteCommit(batch.reduce((sum, { rows }) => sum + rows.length, 0))
   for (const { table, rows } of batch) {
     const handle = tables[table]
     for (const { key, value } of rows) {

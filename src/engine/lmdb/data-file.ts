@@ -1,9 +1,10 @@
-import { constants } from 'node:fs'
+import { constants, existsSync } from 'node:fs'
 import { access, mkdir, open, realpath, stat } from 'node:fs/promises'
 import { endianness } from 'node:os'
 import { dirname, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { EngineError } from '../../core/errors.ts'
+import type { Lmdb } from './binding.ts'
 import { toEngineError } from './errors.ts'
 import { problemOfStart } from './file-start.ts'
 import { createDataFile, createLockFile } from './first-files.ts'
@@ -17,6 +18,7 @@ import {
 } from './generation.ts'
 import { KNOWS_PAGES } from './page.ts'
 import { openPageFile } from './page-file.ts'
+import { cannotGoBack, goBackToFlushed, mayBeTorn } from './power-loss.ts'
 
 /** A folder that LMDB can be let at. */
 export interface PreparedFolder {
@@ -31,12 +33,12 @@ export interface PreparedFolder {
  *
  * A folder that cannot be written will do if it holds a store to read.
  */
-export async function prepareFolder(path: string): Promise<PreparedFolder> {
+export async function prepareFolder(lmdb: Lmdb, path: string): Promise<PreparedFolder> {
   try {
     await createFolder(path)
     const folder = await realpath(path)
     for (;;) {
-      const { current, exists } = await findDataFile(folder)
+      const { current, exists } = await findDataFile(lmdb, folder)
       try {
         return { folder, writable: await prepareFiles(folder, current, exists) }
       } catch (error) {
@@ -110,11 +112,15 @@ export async function lengthOfFiles(folder: string): Promise<number> {
  *
  * @throws EngineError if it cannot be one of LMDB's
  */
-async function findDataFile(store: string): Promise<{ readonly current: string; readonly exists: boolean }> {
+async function findDataFile(
+  lmdb: Lmdb,
+  store: string,
+): Promise<{ readonly current: string; readonly exists: boolean }> {
   let previous: number | undefined
   for (;;) {
     const generation = readCurrentGeneration(store)
     const current = generationFolder(store, generation)
+    await settle(lmdb, store, current)
     const problem = await problemOf(join(current, DATA_FILE))
     if (problem === undefined) return { current, exists: true }
     if (generation === previous) {
@@ -138,6 +144,18 @@ async function findDataFile(store: string): Promise<{ readonly current: string; 
     // Another process may be creating the file right now, or may have moved the store.
     if (problem !== ABSENT) await delay(CREATION_MS)
   }
+}
+
+/** Takes the store back to a commit that is whole, if the system has died while it was being written. */
+async function settle(lmdb: Lmdb, store: string, folder: string): Promise<void> {
+  const file = join(folder, DATA_FILE)
+  if (!KNOWS_PAGES || !existsSync(file) || !mayBeTorn(file)) return
+  for (const path of [store, file, join(folder, LOCK_FILE)]) {
+    if (!(await ifPresent(access(path, constants.W_OK).then(() => true, isMissing))))
+      throw cannotGoBack(store)
+  }
+  await createLockFile(folder)
+  await goBackToFlushed(lmdb, store, folder)
 }
 
 const ABSENT = 'is absent'

@@ -1,4 +1,5 @@
 import { TABLES } from '../engine.ts'
+import { type FlushedCommit, isOfAnotherRun, metaPageOf, NOTE, parseFlushedCommit } from './flushed-commit.ts'
 import {
   BYTE_ORDER,
   META_BYTES,
@@ -40,12 +41,15 @@ const PAGE_SIZES = [4096, 16_384, 65_536, 8192, 32_768]
  */
 function readFileStart(file: PageFile): FileStart {
   const first = readMeta(file, 0)
+  const note = attempt(() => parseFlushedCommit(file.read(NOTE.position, NOTE.length)))
   let second: Meta | PageDamage = new PageDamage('is not the beginning of an LMDB data file')
   for (const size of first instanceof PageDamage ? PAGE_SIZES : [first.pageBytes]) {
     second = readMeta(file, size)
     if (!(second instanceof PageDamage)) break
   }
   const problems: string[] = []
+  if (note instanceof PageDamage) problems.push(`page 0 ${note.message}`)
+  const noted = readNoted(file, note)
   const commits: { readonly meta: Meta; readonly written: number }[] = []
   for (const [page, meta] of [first, second].entries()) {
     if (meta instanceof PageDamage) {
@@ -59,15 +63,23 @@ function readFileStart(file: PageFile): FileStart {
       )
       continue
     }
-    commits.push({ meta, written })
     const { transaction } = meta
-    if (written !== transaction)
+    // Where a loss of power has taken the store back, both pages are of the commit that was noted then.
+    const isGoneBack =
+      noted !== undefined &&
+      meta.main.root === noted.main.root &&
+      [transaction, transaction + 1].includes(noted.transaction)
+    commits.push({ meta, written: isGoneBack ? transaction : written })
+    if (written !== transaction && !isGoneBack)
       problems.push(`page ${page} tells of commit ${transaction}, which is ${written}`)
-    else if (written !== 0 && written % META_PAGES !== page)
-      problems.push(`page ${page} tells of commit ${written}`)
+    else if (written !== 0 && transaction % META_PAGES !== page)
+      problems.push(`page ${page} tells of commit ${transaction}`)
   }
   commits.sort((a, b) => b.written - a.written)
   const [newest, other] = commits
+  // Nobody has opened the store since the system died: what came later may be there in part.
+  if (noted !== undefined && isOfAnotherRun(note as FlushedCommit) && newest?.written !== noted.transaction)
+    return { meta: noted, problems: [OUTDATED], isOutdated: true }
   if (newest === undefined) return searchCommit(file, problems, [first, second])
   if (other !== undefined) {
     if (newest.written - other.written > 1) {
@@ -97,6 +109,13 @@ export function readStableStart(file: PageFile): FileStart {
 
 /** A commit takes longer than to read this often, unless one after the other is made. */
 const MAX_READS = 100
+
+/** What the note of a flushed commit says of its trees. */
+function readNoted(file: PageFile, note: FlushedCommit | PageDamage | undefined): Meta | undefined {
+  if (note === undefined || note instanceof PageDamage) return undefined
+  const meta = attempt(() => parseMeta(metaPageOf(file.read(0, META_BYTES), note)))
+  return meta instanceof PageDamage ? undefined : meta
+}
 
 function readMeta(file: PageFile, position: number): Meta | PageDamage {
   return attempt(() => parseMeta(file.read(position, META_BYTES)))

@@ -4,7 +4,15 @@ import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promi
 import { EngineError } from '../../core/errors.ts'
 import type { MaybePromise } from '../../core/maybe-promise.ts'
 import { inSlices } from '../../core/turns.ts'
-import type { Batch, EngineCompactOptions, EngineStats, Peeked, Table, View } from '../engine.ts'
+import type {
+  Batch,
+  CommitOptions,
+  EngineCompactOptions,
+  EngineStats,
+  Peeked,
+  Table,
+  View,
+} from '../engine.ts'
 import { createLifecycle, type Lifecycle } from '../lifecycle.ts'
 import { createSerialQueue } from '../serial-queue.ts'
 import { createWriteBatch, type WriteOperation } from '../write-batch.ts'
@@ -38,7 +46,10 @@ export interface LmdbStore {
   read(assertOpen: () => void): View
   /** Says that a commit is about to be asked for that is to be kept a turn for. */
   announce(): void
-  commit<T>(build: (view: View, batch: Batch) => MaybePromise<T>, flush: boolean): Promise<T>
+  commit<T>(
+    build: (view: View, batch: Batch) => MaybePromise<T>,
+    options: CommitOptions | undefined,
+  ): Promise<T>
   stats(): Promise<EngineStats>
   compact(options?: EngineCompactOptions): Promise<void>
   trim(): Promise<void>
@@ -63,7 +74,7 @@ const stores = new Map<string, Lifecycle<LmdbStore>>()
 /** Opens the store in a folder, or joins those who have. @throws EngineError as `toEngineError` has it. */
 export async function leaseStore(path: string): Promise<StoreLease> {
   const lmdb = await loadLmdb()
-  const { folder, writable } = await prepareFolder(path)
+  const { folder, writable } = await prepareFolder(lmdb, path)
   const shared = stores.get(folder) ?? share({ lmdb, path: folder, writable })
   await shared.open()
   return { store: shared.get(), release: shared.close }
@@ -183,7 +194,7 @@ async function openStore(folder: StoreFolder): Promise<LmdbStore> {
   async function transact<T>(
     build: (writer: Writer, generation: number) => MaybePromise<T>,
     apply: (writer: Writer) => MaybePromise<void>,
-    flush: boolean,
+    options?: CommitOptions,
   ): Promise<T> {
     for (;;) {
       if (current().writer === undefined) throw readOnly(path)
@@ -204,7 +215,7 @@ async function openStore(folder: StoreFolder): Promise<LmdbStore> {
             return name(generation).then(() => build(writer, generation))
           },
           () => apply(writer),
-          flush,
+          options,
         )
       } finally {
         turns.done()
@@ -270,13 +281,12 @@ async function openStore(folder: StoreFolder): Promise<LmdbStore> {
       ({ tables, noteCommit }) => {
         if (next === undefined) return
         tables.engine.put(MOVED_KEY, Buffer.from(String(next)))
-        noteCommit()
+        noteCommit(1)
       },
-      false,
     )
     trustedUntil = 0
     // As the first commit does: only now may the files before go.
-    await transact(nothing, nothing, false)
+    await transact(nothing, nothing)
   }
 
   /** Finishes what compactions have left that died, or could not remove files in use. */
@@ -284,13 +294,9 @@ async function openStore(folder: StoreFolder): Promise<LmdbStore> {
     const { generation: opened } = environment
     const latest = Math.max(...(await listGenerations(path)))
     if (latest > opened || readCurrentGeneration(path) < opened) {
-      await transact(
-        async (_, generation) => {
-          if (latest > generation) await removeGeneration(path, latest)
-        },
-        nothing,
-        false,
-      )
+      await transact(async (_, generation) => {
+        if (latest > generation) await removeGeneration(path, latest)
+      }, nothing)
     }
     await tidyOnce(environment.generation)
     for (const folder of new Set([path, generationFolder(path, environment.generation)]))
@@ -318,9 +324,9 @@ async function openStore(folder: StoreFolder): Promise<LmdbStore> {
 
     announce: turns.announce,
 
-    commit: (build, flush) =>
+    commit: (build, options) =>
       commits.run(async () => {
-        if (flush) await list()
+        if (options?.flush === true) await list()
         let operations: readonly WriteOperation[] = []
         let view: View | undefined
         try {
@@ -332,7 +338,7 @@ async function openStore(folder: StoreFolder): Promise<LmdbStore> {
               return build(view, batch)
             },
             writer => apply(writer, operations),
-            flush,
+            options,
           )
         } finally {
           view?.close()
@@ -369,7 +375,7 @@ const APPLIED_AT_A_TIME = 4096
 
 function apply({ tables, noteCommit }: Writer, operations: readonly WriteOperation[]): MaybePromise<void> {
   if (operations.length === 0) return
-  noteCommit()
+  noteCommit(operations.length)
   return inSlices(operations.length, APPLIED_AT_A_TIME, (start, end) => {
     for (let i = start; i < end; i++) {
       const { table, key, value } = operations[i] as WriteOperation

@@ -1,7 +1,11 @@
-import { setTimeout as delay } from 'node:timers/promises'
+import { join } from 'node:path'
+import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises'
 import { EngineError } from '../../core/errors.ts'
 import { isPromiseLike, type MaybePromise, whenReady } from '../../core/maybe-promise.ts'
+import { createSerialQueue } from '../serial-queue.ts'
 import {
+  beginReadTransaction,
+  IS_FLUSHED_LATER,
   isNoted,
   type Lmdb,
   noteCommit,
@@ -12,13 +16,18 @@ import {
   type TableHandles,
 } from './binding.ts'
 import { blockFor } from './block-for.ts'
+import { BOOT } from './boot.ts'
 import { toEngineError } from './errors.ts'
+import { noteFirstFlush } from './flushed-commit.ts'
+import { createFlusher, createNoFlusher, type Flusher } from './flusher.ts'
+import { DATA_FILE, LOCK_FILE } from './generation.ts'
+import { findWriteLock, type WriteLock } from './write-lock.ts'
 
 /** The writing side of an environment. */
 export interface Writer {
   readonly tables: TableHandles
-  /** To be called inside a transaction that writes anything: {@link noteCommit}. */
-  noteCommit(): void
+  /** To be called inside a transaction that writes anything, about so many rows: {@link noteCommit}. */
+  noteCommit(rows: number): void
   /** The number of the transaction that is under way: that of the commit before and one more. */
   transactionNumber(): number
   /**
@@ -29,8 +38,21 @@ export interface Writer {
    *
    * @throws what `build` throws, and EngineError where LMDB fails
    */
-  transact<T>(build: () => MaybePromise<T>, apply: () => MaybePromise<void>, flush: boolean): Promise<T>
+  transact<T>(
+    build: () => MaybePromise<T>,
+    apply: () => MaybePromise<void>,
+    options?: TransactOptions,
+  ): Promise<T>
+  /** Waits until what is committed is on disk. Reading goes on. */
   close(): Promise<void>
+}
+
+/** How a transaction is to be made. */
+export interface TransactOptions {
+  /** Resolve only once it is on disk. */
+  readonly flush?: boolean | undefined
+  /** It takes no longer than to hand it to another thread would: it is made in this one, if nobody has the write lock. */
+  readonly brief?: boolean | undefined
 }
 
 /** What lmdb-js rejects a commit with; the reason follows in a promise. */
@@ -44,20 +66,82 @@ const REPAIR_MS = 5000
 /** What a transaction comes to that must not be committed: see {@link startsFromNewest}. */
 const OUTDATED = Symbol('outdated')
 
+/** What a transaction throws that LMDB could not begin in this thread: the other way tells why. */
+const NOT_BEGUN = new Error('not begun')
+
+/**
+ * For so long, in milliseconds, transactions are made in this thread one after the other before the event loop turns: their
+ * callers wait for nothing else.
+ */
+const TURN_MS = 1
+
 /**
  * Takes over a handle that is not read-only. Answers `undefined` where the files have to be opened again: see
  * {@link startsFromNewest}. The handle is not closed then.
  */
-function createWriter(root: Root, path: string): Writer | undefined {
+function createWriter(lmdb: Lmdb, root: Root, folder: string, path: string): Writer | undefined {
+  const file = join(folder, DATA_FILE)
+  let lock: WriteLock | undefined
   // One transaction for all tables; outside of one, each would take its own.
   const tables = root.transactionSync(() => {
     if (!startsFromNewest(root)) return undefined
+    if (IS_FLUSHED_LATER) {
+      lock = findWriteLock(join(folder, LOCK_FILE))
+      // What is written here is flushed with the first commit.
+      noteFirstFlush(file)
+    }
     const opened = openTables(root)
     if (!isNoted(opened)) noteCommit(root, opened)
     return opened
   })
   if (tables === undefined) return undefined
 
+  /** Orders the commits, and what the flusher does between them. */
+  const transactions = createSerialQueue()
+  const flusher = openFlusher()
+  /** How many rows the transaction under way has written. */
+  let rows = 0
+  /** Since when transactions have been made in this thread without a turn of the event loop between them. */
+  let busySince: number | undefined
+
+  function turned(): void {
+    busySince = undefined
+  }
+
+  function openFlusher(): Flusher {
+    const flush = (): Promise<void> => sync(root, path)
+    if (BOOT === undefined || !IS_FLUSHED_LATER) return createNoFlusher({ file, sync: flush })
+    return createFlusher({
+      file,
+      boot: BOOT,
+      underLock: step => transactions.run(() => repeat(step, nothing, true)),
+      sync: flush,
+      pin() {
+        const { native } = beginReadTransaction(lmdb, root)
+        return () => native.abort()
+      },
+      checkReaders: () => root.readerCheck(),
+    })
+  }
+
+  /** What runs inside a transaction. */
+  function body<T>(
+    build: () => MaybePromise<T>,
+    apply: () => MaybePromise<void>,
+    failed: (error: unknown) => never,
+  ): MaybePromise<T | typeof OUTDATED> {
+    if (!startsFromNewest(root)) return OUTDATED
+    return whenReady(build(), value => {
+      try {
+        const applied = apply()
+        return isPromiseLike(applied) ? applied.then(() => value, failed) : value
+      } catch (error) {
+        return failed(error)
+      }
+    })
+  }
+
+  /** Makes a transaction in the thread that lmdb-js has for it. */
   async function attempt<T>(
     build: () => MaybePromise<T>,
     apply: () => MaybePromise<void>,
@@ -72,15 +156,7 @@ function createWriter(root: Root, path: string): Writer | undefined {
     // commit fails.)
     const transaction = root.transaction(() => {
       disownCommit(root)
-      if (!startsFromNewest(root)) return OUTDATED
-      return whenReady(build(), value => {
-        try {
-          const applied = apply()
-          return isPromiseLike(applied) ? applied.then(() => value, failed) : value
-        } catch (error) {
-          return failed(error)
-        }
-      })
+      return body(build, apply, failed)
     })
     return transaction.catch(async (error: unknown) => {
       const commitError = (error as CommitFailure | undefined)?.commitError
@@ -90,24 +166,93 @@ function createWriter(root: Root, path: string): Writer | undefined {
     })
   }
 
+  /** The same in this thread, which waits for the write lock. */
+  async function attemptHere<T>(
+    build: () => MaybePromise<T>,
+    apply: () => MaybePromise<void>,
+  ): Promise<T | typeof OUTDATED> {
+    let isBuilt = false
+    const failed = (error: unknown): never => {
+      throw toEngineError(error, 'write to', path)
+    }
+    try {
+      return await root.transactionSync(() => {
+        if (root.env.getWriteTxnId() === 0) throw NOT_BEGUN
+        return whenReady(body(build, apply, failed), value => {
+          isBuilt = true
+          return value
+        })
+      })
+    } catch (error) {
+      if (error === NOT_BEGUN) return attempt(build, apply)
+      throw isBuilt ? toEngineError(error, 'write to', path) : error
+    }
+  }
+
+  async function repeat<T>(
+    build: () => MaybePromise<T>,
+    apply: () => MaybePromise<void>,
+    brief: boolean,
+  ): Promise<T> {
+    for (const begun = performance.now(); ; ) {
+      const value = await (brief && lock?.() === false ? attemptHere(build, apply) : attempt(build, apply))
+      if (value !== OUTDATED) return value
+      if (performance.now() > begun + REPAIR_MS) throw outdated(path)
+      await delay(1)
+    }
+  }
+
   return {
     tables,
-    noteCommit: () => noteCommit(root, tables),
+    noteCommit(written) {
+      rows += written
+      noteCommit(root, tables)
+    },
     transactionNumber: () => root.env.getWriteTxnId(),
 
-    async transact(build, apply, flush) {
-      let value = await attempt(build, apply)
-      for (const begun = performance.now(); value === OUTDATED; value = await attempt(build, apply)) {
-        if (performance.now() > begun + REPAIR_MS) throw outdated(path)
-        await delay(1)
+    async transact(build, apply, { flush = false, brief = false } = {}) {
+      const keptUp = flusher.keepUp()
+      if (keptUp !== undefined) await keptUp
+      if (brief) {
+        if (busySince === undefined) {
+          busySince = performance.now()
+          setImmediate(turned)
+        } else if (performance.now() > busySince + TURN_MS) await nextTurn()
       }
-      if (flush) await sync(root, path)
+      let newest = 0
+      const value = await transactions.run(async () => {
+        rows = 0
+        let committed = 0
+        try {
+          const value = await repeat(
+            () => {
+              newest = root.env.getWriteTxnId() - 1
+              flusher.admit()
+              return build()
+            },
+            apply,
+            brief,
+          )
+          committed = rows
+          if (committed > 0) newest += 1
+          return value
+        } finally {
+          flusher.ended(committed)
+        }
+      })
+      if (flush) await flusher.flush(newest)
       return value
     },
 
-    close: () => root.close(),
+    async close() {
+      await transactions.idle()
+      await flusher.close()
+      await root.close()
+    },
   }
 }
+
+function nothing(): void {}
 
 /** What is thrown where nobody sets the number of the newest commit right. */
 function outdated(path: string): EngineError {
@@ -142,7 +287,7 @@ export function openWriter(lmdb: Lmdb, folder: string, path: string): Writer {
     const root = openRoot(lmdb, folder, { readOnly: false })
     let writer: Writer | undefined
     try {
-      writer = createWriter(root, path)
+      writer = createWriter(lmdb, root, folder, path)
       if (writer !== undefined) return writer
       if (performance.now() > begun + REPAIR_MS) throw outdated(path)
     } finally {
