@@ -10,12 +10,6 @@ const BACKWARDS = 0x400
 /** Where a cursor puts the key that it finds, in the buffer of keys. */
 const KEY_AT = 32
 
-/**
- * Rows of so many bytes are shown at a time: what is made of them is in memory together, and takes several times as much, while
- * to go on costs little here.
- */
-const SHOWN_BYTES = 128 * 1024
-
 /** What a lookup has found: a row, or that there is none. */
 export interface Found {
   readonly row: Row | undefined
@@ -58,7 +52,7 @@ export class ReadCursor {
   /** A page of rows. */
   scan(range: ScanRange): Page | undefined {
     const rows: Row[] = []
-    const more = this.#walk(range, PAGE_BYTES, (keys, end, value, length) =>
+    const more = this.#walk(range, (keys, end, value, length) =>
       rows.push({ key: copy(keys, KEY_AT, end), value: length === 0 ? EMPTY_BYTES : copy(value, 0, length) }),
     )
     return more === undefined ? undefined : { rows, more }
@@ -66,12 +60,10 @@ export class ReadCursor {
 
   /** Shows the rows of a page; answers whether there are more. */
   visit(range: ScanRange, visit: RowVisitor): boolean | undefined {
-    return this.#walk(range, SHOWN_BYTES, (keys, end, value, length) =>
-      visit(briefKey(keys, KEY_AT, end), value, length),
-    )
+    return this.#walk(range, (keys, end, value, length) => visit(briefKey(keys, KEY_AT, end), value, length))
   }
 
-  #walk(range: ScanRange, mostBytes: number, meet: FoundVisitor): boolean | undefined {
+  #walk(range: ScanRange, meet: FoundVisitor): boolean | undefined {
     const keys = keyBuffer()
     if (keys === undefined) return undefined
     const { reverse = false, keysOnly = false } = range
@@ -102,7 +94,7 @@ export class ReadCursor {
       meet(keys.bytes, end, value, length)
       rows++
       bytes += found + length
-      if (rows >= mostRows || bytes >= mostBytes) return true
+      if (rows >= mostRows || bytes >= PAGE_BYTES) return true
     }
     return false
   }
