@@ -45,7 +45,8 @@ export function createPatch(
 ): JsonPatchOperation[] {
   const comparison: Comparison = { operations: [], keepOrder: options.keepOrder === true, seen: new Set() }
   compare(before, after, '', 0, comparison)
-  return comparison.operations
+  // An array that has grown has room for many more, and of patches there may be as many as there are keys.
+  return comparison.operations.slice()
 }
 
 interface Comparison {

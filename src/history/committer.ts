@@ -267,6 +267,9 @@ interface KnownRecords {
 
 const PENDING = Symbol('pending')
 
+/** What a commit comes to that was made for callers instead. */
+const GAVE_WAY = Symbol('gave way')
+
 function keysOf(group: readonly QueuedChange[]): CommitKeys {
   const given: Uint8Array[] = []
   for (const item of group) item.addKeys(given)
@@ -337,6 +340,7 @@ export class Committer {
   mutate<T>(mutation: Mutation<T>): Promise<Committed<T>> {
     return new Promise((resolve, reject) => {
       if (this.#closed) throw new StoreClosedError()
+      this.#announce(mutation.keys.length)
       this.#enqueue(new QueuedMutation(this.ids.next(), mutation, resolve, reject))
     })
   }
@@ -351,8 +355,15 @@ export class Committer {
   putAll(entries: Entries): Promise<Committed<OperationCounts>> {
     return new Promise((resolve, reject) => {
       if (this.#closed) throw new StoreClosedError()
+      this.#announce(entries.keys.length)
       this.#enqueue(new QueuedPuts(this.ids.next(), entries, resolve, reject))
     })
+  }
+
+  /** Others are not to make commits while a large one is being prepared. */
+  #announce(keys: number): void {
+    const { engine, limits } = this.#options
+    if (keys > limits.sliceKeys) engine.announce?.()
   }
 
   #enqueue(change: QueuedChange): void {
@@ -379,6 +390,43 @@ export class Committer {
         this.#start()
       }
     })
+  }
+
+  /**
+   * {@link Committer.exclusive} for background work. Changes that callers have asked for by the time that it has the write
+   * lock go first, under that same lock: once, so that the work is done however busy they are.
+   */
+  background<T>(
+    build: (view: View, batch: Batch, head: Head) => MaybePromise<ExclusiveResult<T>>,
+  ): Promise<T> {
+    return new Promise((resolve, reject) => {
+      if (this.#closed) throw new StoreClosedError()
+      const run = async (): Promise<void> => {
+        const value = await this.#giveWay(build)
+        return value === GAVE_WAY ? this.#commit(build, {}).then(resolve, reject) : resolve(value)
+      }
+      this.#queue.push({ run: () => run().catch(reject) })
+      this.#start()
+    })
+  }
+
+  async #giveWay<T>(
+    build: (view: View, batch: Batch, head: Head) => MaybePromise<ExclusiveResult<T>>,
+  ): Promise<T | typeof GAVE_WAY> {
+    let group: readonly QueuedChange[] = []
+    const commit = this.#commit<T | typeof GAVE_WAY, undefined>((view, batch, head) => {
+      if (group.length === 0) group = this.#takeGroup()
+      if (group.length === 0) return build(view, batch, head)
+      return whenReady(this.#readRecords(view, keysOf(group)), known =>
+        whenReady(
+          this.#change(group, view, batch, head, known),
+          (changed): ExclusiveResult<typeof GAVE_WAY> => ({ ...changed, value: GAVE_WAY }),
+        ),
+      )
+    }, {})
+    // Only by its end is it known whom it was made for.
+    await commit.catch(ignore)
+    return this.#tell(group, commit)
   }
 
   /** What a large commit of this writer did, kept by whoever ended it until its caller takes it. */
@@ -437,29 +485,23 @@ export class Committer {
   }
 
   async #commitGroup(group: readonly QueuedChange[]): Promise<void> {
-    const author: CommitAuthor = {
-      writer: this.ids.writer,
-      firstOperation: (group[0] as QueuedChange).operation,
-      lastOperation: (group.at(-1) as QueuedChange).operation,
-    }
-    try {
-      const putsOf = this.#options.engine.remote === true ? undefined : putsIn(group)
-      if (putsOf === undefined || !(await this.#commitPuts(group, author, putsOf)))
-        await this.#commitDraft(group, author)
-    } catch (error) {
-      for (const item of group) item.failed(error)
-      return
-    }
-    for (const item of group) item.committed(this.ids)
+    await this.#tell(group, this.#commitTogether(group)).catch(ignore)
+  }
+
+  async #commitTogether(group: readonly QueuedChange[]): Promise<void> {
+    const putsOf = this.#options.engine.remote === true ? undefined : putsIn(group)
+    if (putsOf !== undefined && (await this.#commitPuts(group, putsOf))) return
+    await this.#commit<void, KnownRecords>(
+      (view, batch, head, known) => this.#change(group, view, batch, head, known),
+      // Keys are put in order here, and not before: others would commit meanwhile, and this commit be passed over.
+      { early: view => this.#readRecords(view, keysOf(group)), brief: isBrief(group) },
+    )
   }
 
   /** Commits changes that only set keys. Answers whether it has: it cannot where one of their records is damaged. */
-  async #commitPuts(
-    group: readonly QueuedChange[],
-    author: CommitAuthor,
-    putsOf: () => Puts,
-  ): Promise<boolean> {
+  async #commitPuts(group: readonly QueuedChange[], putsOf: () => Puts): Promise<boolean> {
     const { limits } = this.#options
+    const author = this.#authorOf(group)
     try {
       const written = await this.#commit<number, undefined>(
         (view, batch, head) =>
@@ -482,20 +524,43 @@ export class Committer {
     }
   }
 
-  async #commitDraft(group: readonly QueuedChange[], author: CommitAuthor): Promise<void> {
-    await this.#commit<void, KnownRecords>(
-      (view, batch, head, known) =>
-        whenReady(this.#draft(group, head, known), draft =>
-          whenReady(draft.flush(view, batch), ({ changes, growth }): ExclusiveResult<void> => {
-            if (changes.length === 0) return { value: undefined }
-            const sequence = head.sequence + 1
-            appendLogEntry(batch, sequence, head.epoch, author, changes, this.#options.limits)
-            return { value: undefined, head: { ...head, sequence, size: head.size + growth } }
-          }),
-        ),
-      // Keys are put in order here, and not before: others would commit meanwhile, and this commit be passed over.
-      { early: view => this.#readRecords(view, keysOf(group)), brief: isBrief(group) },
+  /** Tells the callers of changes what has become of them. */
+  async #tell<T>(group: readonly QueuedChange[], commit: Promise<T>): Promise<T> {
+    try {
+      const value = await commit
+      for (const item of group) item.committed(this.ids)
+      return value
+    } catch (error) {
+      for (const item of group) item.failed(error)
+      throw error
+    }
+  }
+
+  /** Writes what the changes of a group come to. */
+  #change(
+    group: readonly QueuedChange[],
+    view: View,
+    batch: Batch,
+    head: Head,
+    known: KnownRecords,
+  ): MaybePromise<ExclusiveResult<void>> {
+    const author = this.#authorOf(group)
+    return whenReady(this.#draft(group, head, known), draft =>
+      whenReady(draft.flush(view, batch), ({ changes, growth }): ExclusiveResult<void> => {
+        if (changes.length === 0) return { value: undefined }
+        const sequence = head.sequence + 1
+        appendLogEntry(batch, sequence, head.epoch, author, changes, this.#options.limits)
+        return { value: undefined, head: { ...head, sequence, size: head.size + growth } }
+      }),
     )
+  }
+
+  #authorOf(group: readonly QueuedChange[]): CommitAuthor {
+    return {
+      writer: this.ids.writer,
+      firstOperation: (group[0] as QueuedChange).operation,
+      lastOperation: (group.at(-1) as QueuedChange).operation,
+    }
   }
 
   /** The draft of a commit after the changes of its group. */
@@ -567,3 +632,6 @@ export class Committer {
     }
   }
 }
+
+/** Whoever waits for it has been told. */
+function ignore(): void {}

@@ -122,7 +122,7 @@ export class Maintenance {
   /** Leaves no more of the log and of the change lists than must be: for `compact()`. */
   async tighten(): Promise<void> {
     // From the start: lists that snapshots dropped since have ceased to separate are merged.
-    await this.#committer.exclusive((_view, batch) => {
+    await this.#committer.background((_view, batch) => {
       batch.delete('meta', PACKED_LISTS_KEY)
       return { value: undefined }
     })
@@ -216,7 +216,7 @@ export class Maintenance {
     )
     if (piece === undefined) return false
     const { from, through, runs } = piece
-    const folded = await this.#committer.exclusive<boolean>(
+    const folded = await this.#committer.background<boolean>(
       async (view, batch, head): Promise<ExclusiveResult<boolean>> => {
         // Somebody else has folded meanwhile: look again.
         if (head.folded !== from) return { value: true }
@@ -242,7 +242,7 @@ export class Maintenance {
       return rows.length > 0
     })
     if (!due) return false
-    return this.#committer.exclusive<boolean>(async (view, batch, head) => {
+    return this.#committer.background<boolean>(async (view, batch, head) => {
       const keepFrom = Math.max(head.logStart, surplus(head))
       const { rows, more } = await view.scan('log', {
         lt: counterTupleKey(keepFrom),
@@ -267,7 +267,7 @@ export class Maintenance {
       for (let start = 0; start < page.keys.length; start += freeKeys) {
         if (this.#closed) return false
         const keys = page.keys.slice(start, start + freeKeys).map(fromByteString)
-        await this.#committer.exclusive(async (view, batch, head) => {
+        await this.#committer.background(async (view, batch, head) => {
           const snapshots = (await listSnapshotRows(view)).map(snapshot => snapshot.epoch)
           const stored = new StoredBytesChange()
           const free = async (key: Uint8Array): Promise<void> => {
@@ -291,7 +291,7 @@ export class Maintenance {
       above = page.keys.at(-1) ?? above
       more = page.more
     }
-    return this.#committer.exclusive<boolean>(async (view, batch, head) => {
+    return this.#committer.background<boolean>(async (view, batch, head) => {
       for (const epoch of gap.marks) unmarkForFreeing(batch, epoch)
       await discardChangesBelow(view, batch, await oldestNeeded(view, head, new Set(gap.marks)))
       return { value: true }
@@ -308,7 +308,7 @@ export class Maintenance {
       return through - after < least ? undefined : { after, through }
     }
     if ((await this.#read(due)) === undefined) return false
-    return this.#committer.exclusive<boolean>(async (view, batch, head) => {
+    return this.#committer.background<boolean>(async (view, batch, head) => {
       const range = await due(view, head)
       if (range === undefined) return { value: false }
       const snapshots = (await listSnapshotRows(view)).map(snapshot => snapshot.epoch)
@@ -331,7 +331,7 @@ export class Maintenance {
     const stages = await this.#read(view => abandonedStages(view, Date.now()))
     const stage = stages[0]
     if (stage === undefined) return false
-    return this.#committer.exclusive<boolean>(async (view, batch) => {
+    return this.#committer.background<boolean>(async (view, batch) => {
       const more = await removeStagedRows(view, batch, stage, this.#limits.trimRows)
       return { value: more || stages.length > 1 }
     })
@@ -359,7 +359,7 @@ interface FoldPiece {
 /** What keys take in the log or in a list, at most. */
 function bytesOf(runs: ReadonlyMap<number, ChangedKeys>): number {
   let bytes = 0
-  for (const changes of runs.values()) for (const key of changes.keys()) bytes += key.length + KEY_OVERHEAD
+  for (const changes of runs.values()) for (const key of changes.keys) bytes += key.length + KEY_OVERHEAD
   return bytes
 }
 
@@ -376,9 +376,12 @@ async function gatherRuns(view: View, head: Head, limits: HistoryLimits): Promis
   const turns = new Turns()
   for (const { epoch, changes } of entries) {
     if (changes.length === 0) continue
-    const run: ChangedKeys = runs.get(epoch) ?? new Map()
+    const run: ChangedKeys = runs.get(epoch) ?? { keys: [], bytes: 0 }
     runs.set(epoch, run)
-    changes.visitNames((name, bytes) => run.set(name, (run.get(name) ?? 0) + bytes))
+    changes.visitNames((name, bytes) => {
+      run.keys.push(name)
+      run.bytes += bytes
+    })
     await turns.breathe()
   }
   return { from: head.folded, through: last.sequence, runs }

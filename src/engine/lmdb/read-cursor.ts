@@ -1,5 +1,6 @@
+import { EMPTY_BYTES } from '../../core/bytes.ts'
 import { briefKey } from '../../core/key.ts'
-import type { FloorQuery, Row, RowVisitor, ScanRange } from '../engine.ts'
+import type { FloorQuery, Page, Row, RowVisitor, ScanRange } from '../engine.ts'
 import { boundsOf, PAGE_BYTES, PAGE_ROWS } from '../scan.ts'
 import { keyBuffer, type Lmdb, peekFound, type ReadTransaction, type TableHandle } from './binding.ts'
 
@@ -15,6 +16,9 @@ export interface Found {
 }
 
 const NOTHING: Found = { row: undefined }
+
+/** Is shown a row: its key ends there in the buffer of keys, and the value is so many bytes of a buffer. */
+type FoundVisitor = (keys: Buffer, end: number, value: Uint8Array, length: number) => void
 
 /**
  * A cursor in one table of a read transaction. It is opened once: a range of lmdb-js opens one each time, which takes longer
@@ -44,30 +48,49 @@ export class ReadCursor {
     return { row: { key: copy(keys.bytes, KEY_AT, found), value: copy(value, 0, keys.numbers[0] as number) } }
   }
 
-  /** Shows the rows of a page, forwards and with values; answers whether there are more. */
+  /** A page of rows. */
+  scan(range: ScanRange): Page | undefined {
+    const rows: Row[] = []
+    const more = this.#walk(range, (keys, end, value, length) =>
+      rows.push({ key: copy(keys, KEY_AT, end), value: length === 0 ? EMPTY_BYTES : copy(value, 0, length) }),
+    )
+    return more === undefined ? undefined : { rows, more }
+  }
+
+  /** Shows the rows of a page; answers whether there are more. */
   visit(range: ScanRange, visit: RowVisitor): boolean | undefined {
+    return this.#walk(range, (keys, end, value, length) => visit(briefKey(keys, KEY_AT, end), value, length))
+  }
+
+  #walk(range: ScanRange, meet: FoundVisitor): boolean | undefined {
     const keys = keyBuffer()
-    if (keys === undefined || range.reverse === true || range.keysOnly === true) return undefined
+    if (keys === undefined) return undefined
+    const { reverse = false, keysOnly = false } = range
     const { lower, upper } = boundsOf(range)
-    if (lower !== undefined) keys.bytes.set(lower.key)
+    // No key is below an empty one. To LMDB it would mean that there is no bound.
+    if (upper?.key.byteLength === 0) return false
+    const [first, last] = reverse ? [upper, lower] : [lower, upper]
+    if (first !== undefined) keys.bytes.set(first.key)
     const { position, iterate } = this.#lmdb
     const { address } = this.#cursor
     const mostRows = Math.min(range.limit ?? PAGE_ROWS, PAGE_ROWS)
+    const flags = (keysOnly ? 0 : WITH_VALUE) | (reverse ? BACKWARDS : 0)
     let rows = 0
     let bytes = 0
-    let found = position(address, WITH_VALUE, 0, lower?.key.byteLength ?? 0, 0)
-    if (found > 0 && lower?.inclusive === false && isFound(keys.bytes, found, lower.key))
+    let found = position(address, flags, 0, first?.key.byteLength ?? 0, 0)
+    if (found > 0 && first?.inclusive === false && isFound(keys.bytes, found, first.key))
       found = iterate(address)
     for (; found !== 0; found = iterate(address)) {
-      const value = this.#value(found)
+      const value = keysOnly && found > 0 ? EMPTY_BYTES : this.#value(found)
       if (value === undefined) return rows === 0 ? undefined : true
       const end = KEY_AT + found
-      if (upper !== undefined) {
-        const order = keys.bytes.compare(upper.key, 0, upper.key.byteLength, KEY_AT, end)
-        if (order > 0 || (order === 0 && !upper.inclusive)) return false
+      if (last !== undefined) {
+        const order = keys.bytes.compare(last.key, 0, last.key.byteLength, KEY_AT, end)
+        if (reverse ? order < 0 : order > 0) return false
+        if (order === 0 && !last.inclusive) return false
       }
-      const length = keys.numbers[0] as number
-      visit(briefKey(keys.bytes, KEY_AT, end), value, length)
+      const length = keysOnly ? 0 : (keys.numbers[0] as number)
+      meet(keys.bytes, end, value, length)
       rows++
       bytes += found + length
       if (rows >= mostRows || bytes >= PAGE_BYTES) return true

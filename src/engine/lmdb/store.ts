@@ -44,6 +44,8 @@ export interface LmdbStore {
   peek(table: Table, key: Uint8Array): Peeked | undefined
   /** A view of the newest commit. `assertOpen` throws once the engine that it belongs to is closed. */
   read(assertOpen: () => void): View
+  /** Says that a commit is about to be asked for that is to be kept a turn for. */
+  announce(): void
   commit<T>(
     build: (view: View, batch: Batch) => MaybePromise<T>,
     options: CommitOptions | undefined,
@@ -319,6 +321,8 @@ async function openStore(folder: StoreFolder): Promise<LmdbStore> {
         release: cursors => environment.endRead(transaction, cursors),
       })
     },
+
+    announce: turns.announce,
 
     commit: (build, options) =>
       commits.run(async () => {
