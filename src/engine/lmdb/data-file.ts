@@ -196,7 +196,8 @@ async function problemOf(file: string): Promise<string | undefined> {
       little,
     )
     const pages = root === NO_PAGE ? 2n : root + 1n
-    if (BigInt(size) < pages * BigInt(pageSize)) return CUT_OFF
+    // Only now: commits make the file longer, and then say so.
+    if (BigInt((await handle.stat()).size) < pages * BigInt(pageSize)) return CUT_OFF
     const problem = KNOWS_PAGES ? problemOfPages(file) : undefined
     return problem && `${DAMAGED}${problem}`
   } catch (error) {

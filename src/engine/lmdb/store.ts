@@ -197,8 +197,10 @@ async function openStore(folder: StoreFolder): Promise<LmdbStore> {
     options?: CommitOptions,
   ): Promise<T> {
     for (;;) {
-      if (current().writer === undefined) throw readOnly(path)
-      await turns.ask()
+      const writing = current().writer
+      if (writing === undefined) throw readOnly(path)
+      const turn = turns.ask(writing.newestTransaction())
+      if (turn !== undefined) await turn
       let outcome: T | typeof MOVED
       let generation: number
       try {
@@ -215,7 +217,8 @@ async function openStore(folder: StoreFolder): Promise<LmdbStore> {
             return name(generation).then(() => build(writer, generation))
           },
           () => apply(writer),
-          options,
+          // Among others, who makes one commit after the other without a pause would leave them behind.
+          { flush: options?.flush, brief: options?.brief === true && turns.isAlone() },
         )
       } finally {
         turns.done()
@@ -324,8 +327,10 @@ async function openStore(folder: StoreFolder): Promise<LmdbStore> {
 
     announce: turns.announce,
 
-    commit: (build, options) =>
-      commits.run(async () => {
+    commit(build, options) {
+      // Among others, the turn begins with the call.
+      if (writable && !turns.isAlone()) turns.announce()
+      return commits.run(async () => {
         if (options?.flush === true) await list()
         let operations: readonly WriteOperation[] = []
         let view: View | undefined
@@ -343,7 +348,8 @@ async function openStore(folder: StoreFolder): Promise<LmdbStore> {
         } finally {
           view?.close()
         }
-      }),
+      })
+    },
 
     compact: options => commits.run(() => compact(options)),
     async trim() {

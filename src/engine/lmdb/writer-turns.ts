@@ -24,8 +24,14 @@ import type { MaybePromise } from '../../core/maybe-promise.ts'
 export interface WriterTurns {
   /** Says that a commit is about to be asked for that is worth a mark in any case: nobody is to pass it over until then. */
   announce(): void
-  /** Says that the write lock is wanted. It is to be asked for once this has come to an end: mostly at once. */
-  ask(): MaybePromise<void>
+  /**
+   * Says that the write lock is wanted. It is to be asked for once this has come to an end: mostly at once.
+   *
+   * @param newest the number of the newest transaction
+   */
+  ask(newest: number): MaybePromise<void>
+  /** Whether nobody else has written for a while. */
+  isAlone(): boolean
   /** The lock has been got, for the transaction of this number. */
   begun(transaction: number): void
   /** The lock has been got, or is not wanted any more. */
@@ -103,6 +109,10 @@ export function createWriterTurns(store: string): WriterTurns {
     return !bytes.equals(NO_MARKS)
   }
 
+  function isSet(place: number): boolean {
+    return marks[place * MARK_WORDS] !== 0
+  }
+
   /** Whether the mark at a place is there, and was there before. */
   function isOld(place: number): boolean {
     const at = place * MARK_WORDS
@@ -151,9 +161,15 @@ export function createWriterTurns(store: string): WriterTurns {
       if (!isAsked) mark()
     },
 
-    ask() {
+    isAlone: () => commitsAlone >= ALONE_COMMITS,
+
+    ask(newest) {
+      if (newest > last) commitsAlone = 0
       if (file === undefined) file = openFile(store)
-      const passedOver = look() ? ALL_PLACES.filter(place => place !== ownPlace && isOld(place)) : []
+      // Whoever sets no mark is waited for by nobody, so they can let others go first at once.
+      const isUnmarked = commitsAlone >= ALONE_COMMITS && !isAnnounced
+      const goesFirst = isUnmarked ? isSet : isOld
+      const passedOver = look() ? ALL_PLACES.filter(place => place !== ownPlace && goesFirst(place)) : []
       seen.set(marks)
       isAsked = true
       if (isAnnounced) {
@@ -163,7 +179,7 @@ export function createWriterTurns(store: string): WriterTurns {
       } else {
         ownMark[1] = (ownMark[1] as number) + 1
         // A lone writer is spared the mark: together with the flush of each commit it takes a disk a tenth longer.
-        if (commitsAlone < ALONE_COMMITS) remind()
+        if (!isUnmarked) remind()
       }
       reminder = setInterval(remind, REMIND_MS)
       return passedOver.length === 0 ? undefined : letGoFirst(passedOver)

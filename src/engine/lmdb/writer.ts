@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises'
+import { isMainThread } from 'node:worker_threads'
 import { EngineError } from '../../core/errors.ts'
 import { isPromiseLike, type MaybePromise, whenReady } from '../../core/maybe-promise.ts'
 import { createSerialQueue } from '../serial-queue.ts'
@@ -30,6 +31,8 @@ export interface Writer {
   noteCommit(rows: number): void
   /** The number of the transaction that is under way: that of the commit before and one more. */
   transactionNumber(): number
+  /** The number of the newest transaction that has been committed. */
+  newestTransaction(): number
   /**
    * Runs `build` inside a write transaction, and then `apply`, which makes all its writes. Other writers, in every
    * process, wait meanwhile. One transaction at a time: the caller sees to that.
@@ -86,7 +89,8 @@ function createWriter(lmdb: Lmdb, root: Root, folder: string, path: string): Wri
   const tables = root.transactionSync(() => {
     if (!startsFromNewest(root)) return undefined
     if (IS_FLUSHED_LATER) {
-      lock = findWriteLock(join(folder, LOCK_FILE))
+      // A worker thread that is terminated amid a call of lmdb-js's can take the process with it, or leave the lock behind.
+      if (isMainThread) lock = findWriteLock(join(folder, LOCK_FILE))
       // What is written here is flushed with the first commit.
       noteFirstFlush(file)
     }
@@ -114,7 +118,7 @@ function createWriter(lmdb: Lmdb, root: Root, folder: string, path: string): Wri
     return createFlusher({
       file,
       boot: BOOT,
-      underLock: step => transactions.run(() => repeat(step, nothing, true)),
+      underLock: step => transactions.run(() => repeat(step, nothing, false)),
       sync: flush,
       pin() {
         const { native } = beginReadTransaction(lmdb, root)
@@ -209,6 +213,7 @@ function createWriter(lmdb: Lmdb, root: Root, folder: string, path: string): Wri
       noteCommit(root, tables)
     },
     transactionNumber: () => root.env.getWriteTxnId(),
+    newestTransaction: () => root.env.info().lastTxnId,
 
     async transact(build, apply, { flush = false, brief = false } = {}) {
       const keptUp = flusher.keepUp()
