@@ -1,9 +1,10 @@
-/** Writers of one store, in processes of their own, of which one after the other is killed: the program under `power-crowd.ts`. */
+/** Writers of one store, in processes and worker threads of their own, of which one after the other is killed: the program under `power-crowd.ts`. */
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { appendFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { isMainThread, Worker } from 'node:worker_threads'
 import { createPersistence } from '../../src/index.ts'
 import { seededRandom } from '../support/random.ts'
 
@@ -14,7 +15,7 @@ export interface CrowdOptions {
   /** Each writer appends the numbers there that are to survive a loss of power, once they are acknowledged. */
   readonly acknowledged: string
   readonly seed: number
-  /** How many writers there are at a time, and how many are killed. */
+  /** How many processes there are at a time, and how many are killed. About half have two writers. */
   readonly writers: number
   readonly kills: number
 }
@@ -76,5 +77,13 @@ async function killOneByOne(options: CrowdOptions): Promise<void> {
 const [, , options, name] = process.argv
 if (options?.startsWith('{')) {
   if (name === undefined) await killOneByOne(JSON.parse(options))
-  else await write(JSON.parse(options), name)
+  else {
+    const own = JSON.parse(options) as CrowdOptions
+    const isAlone = !isMainThread || seededRandom(own.seed).chance(0.5)
+    if (!isAlone) {
+      const threadOptions = JSON.stringify({ ...own, seed: own.seed + 500 })
+      new Worker(process.argv[1] as string, { argv: [threadOptions, `${name}t`] })
+    }
+    await write(own, name)
+  }
 }
