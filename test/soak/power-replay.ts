@@ -1,10 +1,8 @@
-import { closeSync, openSync } from 'node:fs'
-import { mkdir, readdir, rm } from 'node:fs/promises'
+import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { BOOT_BYTES } from '../../src/engine/lmdb/boot.ts'
-import { readFlushedCommit, writeFlushedCommit } from '../../src/engine/lmdb/flushed-commit.ts'
 import type { Call } from '../support/linearizability.ts'
 import { seededRandom } from '../support/random.ts'
+import { dieIn } from '../support/system-death.ts'
 import { checkStore, withExports } from './check-store.ts'
 import { LOW_LIMITS } from './crash-store.ts'
 import type { ImportFiles } from './import-files.ts'
@@ -148,23 +146,6 @@ async function checkCut(
       return calls.slice(kept).filter(({ response }) => response !== undefined).length
     } catch (error) {
       if (isAllKept || kept === 0) throw error
-    }
-  }
-}
-
-/** Another run of the system than that in which the store was written. */
-const OTHER_BOOT = Buffer.alloc(BOOT_BYTES, 7)
-
-/** Lets a store look as if it had been written before the system died. */
-async function dieIn(store: string): Promise<void> {
-  const names = await readdir(store, { recursive: true }).catch(() => [])
-  for (const name of names.filter(name => name.endsWith('data.mdb'))) {
-    const descriptor = openSync(join(store, name), 'r+')
-    try {
-      const note = readFlushedCommit(descriptor)
-      if (note !== undefined) writeFlushedCommit(descriptor, OTHER_BOOT, note)
-    } finally {
-      closeSync(descriptor)
     }
   }
 }

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { bundleProgram, removeBundles } from '../support/bundle.ts'
 import { writeImportFiles } from './import-files.ts'
+import { replayCrowd } from './power-crowd.ts'
 import { type PowerTally, replayPower } from './power-replay.ts'
 import { whyNoTracing } from './system-calls.ts'
 
@@ -20,11 +21,17 @@ const { values } = parseArgs({
     durability: { type: 'string', default: 'power' },
     /** Of the moments at which power may fail, this share is looked at. */
     share: { type: 'string', default: '1' },
+    /** How often several processes are traced that write to one store, and are killed one by one. */
+    crowds: { type: 'string', default: '1' },
   },
 })
-const [writers, first, calls, share] = [values.writers, values.seed, values.calls, values.share].map(
-  Number,
-) as [number, number, number, number]
+const { writers, first, calls, share, crowds } = {
+  writers: Number(values.writers),
+  first: Number(values.seed),
+  calls: Number(values.calls),
+  share: Number(values.share),
+  crowds: Number(values.crowds),
+}
 
 const reason = whyNoTracing()
 if (reason === undefined) await replay()
@@ -47,6 +54,18 @@ async function replay(): Promise<void> {
       console.log(
         `seed ${seed}: ${tally.acknowledged} acknowledgements, ${tally.flushes} flushes, ${tally.cuts} losses of power survived, ${tally.lost} calls lost in all of them, ${seconds} s`,
       )
+    }
+    const crowd = await bundleProgram(new URL('./crowd.ts', import.meta.url))
+    for (let seed = first; seed < first + crowds; seed++) {
+      const { flushes, cuts } = await replayCrowd({
+        seed,
+        writers: 4,
+        kills: 8,
+        share,
+        folder: join(folder, `crowd-${seed}`),
+        program: crowd,
+      })
+      console.log(`seed ${seed}, several processes: ${flushes} flushes, ${cuts} losses of power survived`)
     }
     await rm(folder, { recursive: true })
   } finally {

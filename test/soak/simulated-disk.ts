@@ -38,8 +38,10 @@ export class SimulatedDisk {
   /** What they list to the processes. */
   readonly #names: Map<string, File | 'folder'>
   #nameChanges: NameChange[] = []
-  /** Where descriptors read and write on, by path: each of these files has one that does so. */
+  /** Where descriptors read and write on, by path: of each of these files one does so at a time. */
   readonly #positions = new Map<string, number>()
+  /** Where a thread is about to write, by its number and the path. */
+  readonly #sought = new Map<string, number>()
 
   /** `folders` are there from the beginning; of what is not below `root` nothing is kept. */
   constructor(root: string, folders: readonly string[]) {
@@ -59,6 +61,8 @@ export class SimulatedDisk {
   apply(call: SystemCall): void {
     const { name, args, result, ended: at } = call
     if (result.startsWith('-1')) return
+    // The system ends what it is about when the process is killed, but for what waits for the disk.
+    if (result.startsWith('?') && !/write|unlink|rename|link|truncate/.test(name)) return
     switch (name) {
       case 'openat':
         this.#open(stringsIn(args)[0]?.toString() ?? '', args, pathOfDescriptor(result), at)
@@ -93,7 +97,8 @@ export class SimulatedDisk {
         return
       case 'lseek': {
         const path = pathOfDescriptor(args)
-        if (path !== undefined && this.#keeps(path)) this.#positions.set(path, Number(result.split(' ')[0]))
+        if (path !== undefined && this.#keeps(path))
+          this.#sought.set(`${call.thread} ${path}`, Number(result.split(' ')[0]))
         return
       }
       case 'write':
@@ -172,15 +177,19 @@ export class SimulatedDisk {
     return file === 'folder' ? undefined : file
   }
 
-  #write({ name, args, result, ended: at }: SystemCall): void {
+  #write({ thread, name, args, result, ended: at }: SystemCall): void {
     const path = pathOfDescriptor(args)
     const file = this.#file(path)
     if (file === undefined || path === undefined) return
-    const bytes = Buffer.concat(stringsIn(args)).subarray(0, Number(result.split(' ')[0]))
-    const position = this.#positions.get(path) ?? 0
+    const written = Number(result.split(' ')[0])
+    const bytes = Buffer.concat(stringsIn(args)).subarray(0, Number.isNaN(written) ? undefined : written)
+    const position = this.#sought.get(`${thread} ${path}`) ?? this.#positions.get(path) ?? 0
     const positioned = name === 'pwrite64' || name === 'pwritev'
     const offset = positioned ? Number(/(\d+)$/.exec(args)?.[1]) : position
-    if (!positioned) this.#positions.set(path, position + bytes.length)
+    if (!positioned) {
+      this.#positions.set(path, position + bytes.length)
+      this.#sought.delete(`${thread} ${path}`)
+    }
     file.changes.push({ at, offset, bytes })
   }
 

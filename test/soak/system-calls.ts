@@ -4,10 +4,12 @@ import { createInterface } from 'node:readline'
 
 /** What a process asked of the system: of the calls of all its threads, those that change files, in their order. */
 export interface SystemCall {
+  /** The number of the thread that made it; those of all processes differ. */
+  readonly thread: string
   readonly name: string
   /** What stands between the parentheses, strings in hexadecimal escapes. */
   readonly args: string
-  /** The number it returned, and what strace says of it. */
+  /** The number it returned, and what strace says of it; `?` where the process was killed meanwhile. */
   readonly result: string
   /** Places in the order of all calls' beginnings and ends. Of two calls at once, each begins before the other ends. */
   readonly begun: number
@@ -40,21 +42,28 @@ export function tracing(file: string): readonly string[] {
 const WHOLE = /^(\d+) +(\w+)\((.*)\) += (.*)$/s
 const BEGINNING = /^(\d+) +(\w+)\((.*) <unfinished \.\.\.>$/s
 const END = /^(\d+) +<\.\.\. (\w+) resumed>(.*)\) += (.*)$/s
+const KILLED = /^(\d+) +\+\+\+ killed by /
 
 /** Reads a trace. */
 export async function* readTrace(file: string): AsyncGenerator<SystemCall, void, undefined> {
-  const begun = new Map<string, { readonly args: string; readonly at: number }>()
+  const begun = new Map<string, { readonly name: string; readonly args: string; readonly at: number }>()
   let at = 0
   for await (const line of createInterface({ input: createReadStream(file, 'latin1') })) {
     at++
     const beginning = BEGINNING.exec(line)
     const [, thread = '', name = '', args = '', result = ''] = END.exec(line) ?? WHOLE.exec(line) ?? []
+    const killed = KILLED.exec(line)?.[1] as string
     if (beginning !== null) {
-      begun.set(beginning[1] as string, { args: beginning[3] as string, at })
+      const [, thread, name, args] = beginning as unknown as [string, string, string, string]
+      begun.set(thread, { name, args, at })
     } else if (name !== '') {
       const first = begun.get(thread)
       begun.delete(thread)
-      yield { name, args: (first?.args ?? '') + args, result, begun: first?.at ?? at, ended: at }
+      yield { thread, name, args: (first?.args ?? '') + args, result, begun: first?.at ?? at, ended: at }
+    } else if (begun.has(killed)) {
+      const { name, args, at: from } = begun.get(killed) as { name: string; args: string; at: number }
+      begun.delete(killed)
+      yield { thread: killed, name, args, result: '?', begun: from, ended: at }
     }
   }
 }

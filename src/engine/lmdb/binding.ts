@@ -46,8 +46,11 @@ export type Root = RootDatabase<Uint8Array, Uint8Array> & {
   readonly env: {
     /** The number of the write transaction that is under way. */
     getWriteTxnId(): number
-    /** `lastTxnId` is the number of the newest commit, as the data file has it. */
-    info(): { readonly lastTxnId: number }
+    /**
+     * `lastTxnId` is the number of the newest commit, as the data file has it; `numReaders` how many places of the table of
+     * readers have been taken since the first of those who have the files open opened them.
+     */
+    info(): { readonly lastTxnId: number; readonly numReaders: number }
   }
   /** Frees the places of processes that have died in the table of readers. */
   readerCheck(): number

@@ -78,15 +78,42 @@ export function writeFlushedCommit(descriptor: number, boot: Uint8Array, { bytes
 }
 
 /**
- * Notes the newest commit of a file that has no note: one that LMDB has made, or that every commit was flushed to. To be
- * called under the write lock.
+ * Notes that a commit has been flushed, unless the note is of a later one, which others have flushed. To be called under the
+ * write lock.
  */
-export function noteFirstFlush(file: string): void {
+export function noteFlush(descriptor: number, boot: Uint8Array, commit: CommitMeta): void {
+  const note = readWholeNote(descriptor)
+  if (note === undefined || note.transaction <= commit.transaction)
+    writeFlushedCommit(descriptor, boot, commit)
+}
+
+/** Whether the note is of this commit, and of this run of the system. */
+export function isNoteOf(descriptor: number, boot: Uint8Array, { transaction }: CommitMeta): boolean {
+  const note = readWholeNote(descriptor)
+  return note?.transaction === transaction && Buffer.compare(note.boot, boot) === 0
+}
+
+/** The note, where it can be read: the next one takes its place in any case. */
+function readWholeNote(descriptor: number): FlushedCommit | undefined {
+  try {
+    return readFlushedCommit(descriptor)
+  } catch (error) {
+    if (error instanceof PageDamage) return undefined
+    throw error
+  }
+}
+
+/**
+ * Flushes the newest commit of a file and notes that, unless the note says so. To be called under the write lock, before
+ * anything is written that no pin keeps from being written over what the note leads to.
+ */
+export function flushNewest(file: string, boot: Uint8Array): void {
   const descriptor = openSync(file, 'r+')
   try {
-    if (readFlushedCommit(descriptor) !== undefined || BOOT === undefined) return
+    const newest = readNewestCommit(descriptor)
+    if (isNoteOf(descriptor, boot, newest)) return
     fdatasyncSync(descriptor)
-    writeFlushedCommit(descriptor, BOOT, readNewestCommit(descriptor))
+    noteFlush(descriptor, boot, newest)
     fdatasyncSync(descriptor)
   } finally {
     closeSync(descriptor)

@@ -3,9 +3,9 @@ import type { MaybePromise } from '../../core/maybe-promise.ts'
 import {
   type CommitMeta,
   clearFlushedCommit,
-  readFlushedCommit,
+  isNoteOf,
+  noteFlush,
   readNewestCommit,
-  writeFlushedCommit,
 } from './flushed-commit.ts'
 
 /*
@@ -24,6 +24,8 @@ import {
  *   that somebody else's pin keeps, or one that is replaced before any page is.
  * - A pin is let go of once the note of the next one is itself on disk. A note that is written but not flushed may be on disk
  *   or not; the pins of both are there.
+ * - The note never goes back to an older commit: whoever has brought a later one to disk has let go of the pins before it, and
+ *   who notes the older one may die with theirs. Each finds a later note than theirs as good: their pin keeps it, too.
  *
  * A step under the write lock notes the commit that the last flush was for, and pins the newest one; the flush after it
  * brings the note to disk and the pages of the newest commit. So there is one flush a round, and one more at the end.
@@ -81,7 +83,7 @@ export function createFlusher({ file, boot, underLock, sync, pin, checkReaders }
   const descriptor = openSync(file, 'r+')
   /** On the commit that the note on disk tells of, or an older one. */
   let base: Pinned | undefined
-  /** The commit that this flusher has last brought to disk, with its note. */
+  /** The commit that this flusher has last brought to disk, with a note of it or of a later one. */
   let flushed = Number.NEGATIVE_INFINITY
   /** On later commits. */
   const later = new Set<Pinned>()
@@ -96,6 +98,7 @@ export function createFlusher({ file, boot, underLock, sync, pin, checkReaders }
   let timer: NodeJS.Timeout | undefined
   let isAdmitted = false
   let rounds: Promise<void> | undefined
+  /** Set while nobody is known to commit. */
   let idle: NodeJS.Timeout | undefined
   let checked = 0
   /** A flush has failed: nothing can be known of the disk any more. */
@@ -140,24 +143,20 @@ export function createFlusher({ file, boot, underLock, sync, pin, checkReaders }
     checkReadersNow()
     const newest = pinNewest()
     try {
-      if (!isNoted(newest)) {
+      // Whether the note is on disk, only who has flushed it knows.
+      if (newest.transaction !== flushed || !isNoteOf(descriptor, boot, newest)) {
         fdatasyncSync(descriptor)
-        writeFlushedCommit(descriptor, boot, newest)
+        noteFlush(descriptor, boot, newest)
         fdatasyncSync(descriptor)
         flushed = newest.transaction
       }
     } catch (error) {
+      // The next flush would tell nothing of what this one has failed to write.
+      failure = { error }
       newest.release()
       throw error
     }
     base = newest
-  }
-
-  /** Whether the note on disk is of this commit: only who has flushed it knows. */
-  function isNoted({ transaction }: CommitMeta): boolean {
-    if (transaction !== flushed) return false
-    const note = readFlushedCommit(descriptor)
-    return note?.transaction === transaction && Buffer.compare(note.boot, boot) === 0
   }
 
   /** Flushes until all is flushed, and noted. */
@@ -170,14 +169,14 @@ export function createFlusher({ file, boot, underLock, sync, pin, checkReaders }
         const noted = ready
         let next: Pinned | undefined
         await underLock(() => {
-          if (noted !== undefined) writeFlushedCommit(descriptor, boot, noted)
+          if (noted !== undefined) noteFlush(descriptor, boot, noted)
           if (waiting === 0) return
           next = pinNewest()
           later.add(next)
           waiting = 0
         })
         for (const resolve of onTaken.splice(0)) resolve()
-        await sync()
+        await flushFile()
         if (noted !== undefined) {
           base?.release()
           base = noted
@@ -189,11 +188,29 @@ export function createFlusher({ file, boot, underLock, sync, pin, checkReaders }
         checkReadersNow()
       } while (ready !== undefined || waiting > 0)
     } catch (error) {
-      // What is pinned stays so: the note on disk may be of any of these.
-      failure = { error }
-      for (const { reject } of onFlushed.splice(0)) reject(error)
-      for (const resolve of onTaken.splice(0)) resolve()
+      giveUp(error)
     }
+  }
+
+  async function flushFile(): Promise<void> {
+    try {
+      await sync()
+    } catch (error) {
+      failure = { error }
+      throw error
+    }
+  }
+
+  /** Until the next commit; for good, where a flush has failed. */
+  function giveUp(error: unknown): void {
+    // What is pinned stays so then: the note on disk may be of any of these. Else the oldest pin keeps them all, or nobody
+    // here commits.
+    if (failure === undefined) {
+      for (const pinned of later) pinned.release()
+      later.clear()
+    }
+    for (const { reject } of onFlushed.splice(0)) reject(error)
+    for (const resolve of onTaken.splice(0)) resolve()
   }
 
   function answer(): void {
@@ -205,10 +222,16 @@ export function createFlusher({ file, boot, underLock, sync, pin, checkReaders }
   /** Begins to flush, unless that is under way: then it goes on until all is flushed. */
   function start(): void {
     clearTimeout(idle)
+    idle = undefined
     rounds ??= run().then(() => {
       rounds = undefined
-      idle = setTimeout(rest, IDLE_MS).unref()
+      restSoon()
     })
+  }
+
+  /** Lets go of the last pin in a while. What writes nothing does not put that off: others may be writing. */
+  function restSoon(): void {
+    if (rounds === undefined) idle ??= setTimeout(rest, IDLE_MS).unref()
   }
 
   function rest(): void {
@@ -217,6 +240,7 @@ export function createFlusher({ file, boot, underLock, sync, pin, checkReaders }
       idle?.refresh()
       return
     }
+    idle = undefined
     base?.release()
     base = undefined
   }
@@ -230,9 +254,9 @@ export function createFlusher({ file, boot, underLock, sync, pin, checkReaders }
 
     ended(rows) {
       isAdmitted = false
-      if (rows === 0) return
       waiting += rows
-      start()
+      if (rows > 0) start()
+      else restSoon()
     },
 
     keepUp() {
@@ -253,6 +277,8 @@ export function createFlusher({ file, boot, underLock, sync, pin, checkReaders }
 
     async close() {
       isHurried = true
+      // Where a round could not be made.
+      if (waiting > 0 && failure === undefined) start()
       hurry()
       while (rounds !== undefined) await rounds
       clearTimeout(idle)

@@ -1,7 +1,7 @@
 import { closeSync, fdatasyncSync, openSync } from 'node:fs'
 import { join } from 'node:path'
 import { EngineError } from '../../core/errors.ts'
-import { type Lmdb, noteCommit, openRoot, openTables, startsFromNewest } from './binding.ts'
+import { type Lmdb, noteCommit, openRoot, openTables, type Root, startsFromNewest } from './binding.ts'
 import { BOOT } from './boot.ts'
 import {
   clearFlushedCommit,
@@ -58,7 +58,10 @@ export async function goBackToFlushed(lmdb: Lmdb, store: string, folder: string)
   // This looks at nothing but the first two pages: where they lead to may be anything.
   const root = openRoot(lmdb, folder, { readOnly: false })
   try {
-    const newest = root.transactionSync(() => goBack(descriptor))
+    const newest = root.transactionSync(() => {
+      if (noteOfAnotherRun(descriptor) !== undefined && isOpenElsewhere(root)) throw ofAnotherRun(store)
+      return goBack(descriptor)
+    })
     if (newest === undefined) return
     // Both pages are of this commit now. Each is to tell of one that has written the list of tables, as they always do.
     for (let number = newest; number < newest + META_PAGES; number++) {
@@ -72,6 +75,14 @@ export async function goBackToFlushed(lmdb: Lmdb, store: string, folder: string)
     isOpen()
     await root.close()
   }
+}
+
+/**
+ * Whether somebody else has the files open: the first one to open them empties the table of readers, in which each then has
+ * a place.
+ */
+function isOpenElsewhere({ env }: Root): boolean {
+  return env.info().numReaders > 0
 }
 
 /** Under the write lock. Answers the number of the newest commit, if it has gone back. */
@@ -94,5 +105,14 @@ export function cannotGoBack(store: string): EngineError {
       'being written, and its last commits may be incomplete. Open it once where it can be written; that takes it back to ' +
       'the newest commit that is complete.',
     { code: 'ENGINE_NOT_WRITABLE' },
+  )
+}
+
+/** What is thrown where others have a store open that seems to have been left by a system that died. */
+function ofAnotherRun(store: string): EngineError {
+  return new EngineError(
+    `Cannot open the store in ${JSON.stringify(store)}: a process has it open that tells another number of the run of the ` +
+      'system (/proc/sys/kernel/random/boot_id), as in a container that has one of its own. Open it where that process ' +
+      'runs, or once it has closed it.',
   )
 }

@@ -19,7 +19,7 @@ import {
 import { blockFor } from './block-for.ts'
 import { BOOT } from './boot.ts'
 import { toEngineError } from './errors.ts'
-import { noteFirstFlush } from './flushed-commit.ts'
+import { flushNewest } from './flushed-commit.ts'
 import { createFlusher, createNoFlusher, type Flusher } from './flusher.ts'
 import { DATA_FILE, LOCK_FILE } from './generation.ts'
 import { findWriteLock, type WriteLock } from './write-lock.ts'
@@ -88,11 +88,11 @@ function createWriter(lmdb: Lmdb, root: Root, folder: string, path: string): Wri
   // One transaction for all tables; outside of one, each would take its own.
   const tables = root.transactionSync(() => {
     if (!startsFromNewest(root)) return undefined
-    if (IS_FLUSHED_LATER) {
+    if (BOOT !== undefined && IS_FLUSHED_LATER) {
       // A worker thread that is terminated amid a call of lmdb-js's can take the process with it, or leave the lock behind.
       if (isMainThread) lock = findWriteLock(join(folder, LOCK_FILE))
       // What is written here is flushed with the first commit.
-      noteFirstFlush(file)
+      flushNewest(file, BOOT)
     }
     const opened = openTables(root)
     if (!isNoted(opened)) noteCommit(root, opened)
@@ -126,6 +126,22 @@ function createWriter(lmdb: Lmdb, root: Root, folder: string, path: string): Wri
       },
       checkReaders: () => root.readerCheck(),
     })
+  }
+
+  function admit(): void {
+    try {
+      flusher.admit()
+    } catch (error) {
+      throw toEngineError(error, 'write to', path)
+    }
+  }
+
+  async function flushed(transaction: number): Promise<void> {
+    try {
+      await flusher.flush(transaction)
+    } catch (error) {
+      throw toEngineError(error, 'flush', path)
+    }
   }
 
   /** What runs inside a transaction. */
@@ -232,7 +248,7 @@ function createWriter(lmdb: Lmdb, root: Root, folder: string, path: string): Wri
           const value = await repeat(
             () => {
               newest = root.env.getWriteTxnId() - 1
-              flusher.admit()
+              admit()
               return build()
             },
             apply,
@@ -245,7 +261,7 @@ function createWriter(lmdb: Lmdb, root: Root, folder: string, path: string): Wri
           flusher.ended(committed)
         }
       })
-      if (flush) await flusher.flush(newest)
+      if (flush) await flushed(newest)
       return value
     },
 
