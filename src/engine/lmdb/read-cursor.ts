@@ -52,7 +52,10 @@ export class ReadCursor {
   scan(range: ScanRange): Page | undefined {
     const rows: Row[] = []
     const more = this.#walk(range, (keys, end, value, length) =>
-      rows.push({ key: copy(keys, KEY_AT, end - KEY_AT), value: length === 0 ? EMPTY_BYTES : copy(value, 0, length) }),
+      rows.push({
+        key: copy(keys, KEY_AT, end - KEY_AT),
+        value: length === 0 ? EMPTY_BYTES : copy(value, 0, length),
+      }),
     )
     return more === undefined ? undefined : { rows, more }
   }
