@@ -1,4 +1,5 @@
 import { execFileSync } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
 import { chmod, chown, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
@@ -39,12 +40,14 @@ describe.skipIf(noDisk !== undefined)(
         const { disk, state } = await openSmall({ durability })
         const version = await state.createSnapshot()
         await disk.fill()
+        // More than the pages that are free inside the file.
+        const large = randomBytes(500_000)
         for (const call of [
-          () => state.set('large', Buffer.alloc(100_000, 'y')),
-          () => state.setMany(stateOf(1)),
-          () => state.save(stateOf(2)),
-          () => state.transaction(t => t.set('large', Buffer.alloc(100_000, 'z'))),
-          () => state.update('large', () => Buffer.alloc(100_000, 'z')),
+          () => state.set('large', large),
+          () => state.setMany({ ...stateOf(1), large }),
+          () => state.save({ ...stateOf(2), large }),
+          () => state.transaction(t => t.set('large', large)),
+          () => state.update('large', () => large),
         ]) {
           await expect(call()).rejects.toMatchObject(FULL)
           expect(await state.load()).toEqual(stateOf(0))
