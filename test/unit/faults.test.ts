@@ -1,4 +1,5 @@
 import { execFileSync } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
 import { chmod, chown, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
@@ -11,6 +12,8 @@ import { temporaryFolder } from '../support/stores.ts'
 const noDisk = whyNoSmallDisk()
 const FULL = { name: 'EngineError', code: 'ENGINE_DISK_FULL' }
 const DISK_BYTES = 6 * 1024 * 1024
+/** More than there may be room for, in pages that are not used any more, in a file of a few hundred kilobytes. */
+const LARGE = randomBytes(1_000_000)
 
 /** A state of so many keys, unlike that of other numbers. */
 function stateOf(number: number, keys = 300): Record<string, unknown> {
@@ -40,11 +43,11 @@ describe.skipIf(noDisk !== undefined)(
         const version = await state.createSnapshot()
         await disk.fill()
         for (const call of [
-          () => state.set('large', Buffer.alloc(100_000, 'y')),
+          () => state.set('large', LARGE),
           () => state.setMany(stateOf(1)),
           () => state.save(stateOf(2)),
-          () => state.transaction(t => t.set('large', Buffer.alloc(100_000, 'z'))),
-          () => state.update('large', () => Buffer.alloc(100_000, 'z')),
+          () => state.transaction(t => t.set('large', LARGE)),
+          () => state.update('large', () => LARGE),
         ]) {
           await expect(call()).rejects.toMatchObject(FULL)
           expect(await state.load()).toEqual(stateOf(0))
