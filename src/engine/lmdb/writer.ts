@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises'
+import { isMainThread } from 'node:worker_threads'
 import { EngineError } from '../../core/errors.ts'
 import { isPromiseLike, type MaybePromise, whenReady } from '../../core/maybe-promise.ts'
 import { createSerialQueue } from '../serial-queue.ts'
@@ -74,6 +75,9 @@ const NOT_BEGUN = new Error('not begun')
  * callers wait for nothing else.
  */
 const TURN_MS = 1
+
+/** So long, in milliseconds, a worker thread waits for the write lock by turns of the event loop, before it uses timers. */
+const SHORT_WAIT_MS = 1
 
 /**
  * Takes over a handle that is not read-only. Answers `undefined` where the files have to be opened again: see
@@ -205,13 +209,25 @@ function createWriter(lmdb: Lmdb, root: Root, folder: string, path: string): Wri
     }
   }
 
+  /**
+   * Waits for the write lock to be free, in a worker thread. To wait for it in one of the threads of Node's pool, which all
+   * threads of the process share, could take the last one that whoever has the lock needs to go on.
+   */
+  async function lockFree(): Promise<void> {
+    for (const begun = performance.now(); lock?.() === true; )
+      await (performance.now() < begun + SHORT_WAIT_MS ? nextTurn() : delay(1))
+  }
+
   async function repeat<T>(
     build: () => MaybePromise<T>,
     apply: () => MaybePromise<void>,
     brief: boolean,
   ): Promise<T> {
     for (const begun = performance.now(); ; ) {
-      const value = await (brief && lock?.() === false ? attemptHere(build, apply) : attempt(build, apply))
+      if (!isMainThread) await lockFree()
+      // A worker thread keeps nobody else waiting.
+      const isHere = (brief || !isMainThread) && lock?.() === false
+      const value = await (isHere ? attemptHere(build, apply) : attempt(build, apply))
       if (value !== OUTDATED) return value
       if (performance.now() > begun + REPAIR_MS) throw outdated(path)
       await delay(1)
