@@ -25,6 +25,16 @@ export function bytesEqual(a: Uint8Array, b: Uint8Array): boolean {
   return a.byteLength === b.byteLength && asBuffer(a).equals(b)
 }
 
+/** Up to so many bytes are copied sooner one by one. */
+const FEW_BYTES = 48
+
+/** Copies all bytes to a place in others, which have room for them. */
+export function copyBytes(bytes: Uint8Array, target: Uint8Array, at: number): void {
+  const { length } = bytes
+  if (length > FEW_BYTES) target.set(bytes, at)
+  else for (let i = 0; i < length; i++) target[at + i] = bytes[i] as number
+}
+
 /** Bytewise order: negative, zero or positive; a prefix comes before what it begins. */
 export function compareBytes(a: Uint8Array, b: Uint8Array): number {
   return Buffer.compare(a, b)

@@ -34,6 +34,11 @@ const ESCAPES = new Map([
   [BACKSLASH, BACKSLASH],
 ])
 
+/** For each byte, whether it is a character that text neither escapes nor writes as several bytes. */
+const STANDS_FOR_ITSELF = Uint8Array.from({ length: 256 }, (_, byte) =>
+  byte >= 0x20 && byte < 0x80 && byte !== QUOTE && byte !== BACKSLASH ? 1 : 0,
+)
+
 /**
  * Whether a value is surely what JSON text says, and one that JSON carries without loss. The text is that of the bytes from
  * `start` to `end`; those behind are looked at as well.
@@ -48,18 +53,13 @@ export function isSurelyJsonOf(value: unknown, bytes: Uint8Array, start: number,
 
 /** Where the text of a value that begins at a place ends, or {@link NO_MATCH}. */
 function match(value: unknown, bytes: Uint8Array, at: number, depth: number): number {
-  switch (typeof value) {
-    case 'string':
-      return matchString(value, bytes, at)
-    case 'number':
-      return matchNumber(value, bytes, at)
-    case 'boolean':
-      return matchWord(value ? 'true' : 'false', bytes, at)
-    case 'object':
-      return value === null ? matchWord('null', bytes, at) : matchObject(value, bytes, at, depth)
-    default:
-      return NO_MATCH
-  }
+  // Questions one by one: of a value that may be anything, `switch (typeof value)` is a call.
+  if (typeof value === 'string') return matchString(value, bytes, at)
+  if (typeof value === 'number') return matchNumber(value, bytes, at)
+  if (value === true) return matchWord('true', bytes, at)
+  if (value === false) return matchWord('false', bytes, at)
+  if (value === null) return matchWord('null', bytes, at)
+  return typeof value === 'object' ? matchObject(value, bytes, at, depth) : NO_MATCH
 }
 
 function matchObject(value: object, bytes: Uint8Array, at: number, depth: number): number {
@@ -100,7 +100,18 @@ function matchString(text: string, bytes: Uint8Array, at: number): number {
   if (bytes[at] !== QUOTE) return NO_MATCH
   const { length } = text
   let next = at + 1
-  for (let i = 0; i < length; i++) {
+  for (let i = 0; i < length; i++, next++) {
+    const unit = text.charCodeAt(i)
+    if (bytes[next] !== unit || STANDS_FOR_ITSELF[unit] === 0) return matchRest(text, i, bytes, next)
+  }
+  return bytes[next] === QUOTE ? next + 1 : NO_MATCH
+}
+
+/** Goes on with a string at one of its characters. */
+function matchRest(text: string, from: number, bytes: Uint8Array, at: number): number {
+  const { length } = text
+  let next = at
+  for (let i = from; i < length; i++) {
     const unit = text.charCodeAt(i)
     if (unit < 0x80) {
       if (unit < 0x20 || unit === QUOTE || unit === BACKSLASH) {

@@ -172,6 +172,14 @@ export function lastVersionKey(key: Uint8Array): Uint8Array {
   return versionKey(key, MAX_COUNTER)
 }
 
+/** The second part of a {@link versionKey} whose first one is known. */
+export function birthIn(bytes: Uint8Array): number {
+  let birth = 0
+  for (let i = bytes.byteLength - COUNTER_BYTES; i < bytes.byteLength; i++)
+    birth = birth * 256 + (bytes[i] as number)
+  return birth
+}
+
 /** The two parts of a {@link versionKey}. */
 export function splitVersionKey(bytes: Uint8Array): { readonly key: Uint8Array; readonly birth: number } {
   const length = bytes.byteLength - COUNTER_BYTES - 1

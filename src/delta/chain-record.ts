@@ -77,6 +77,8 @@ export interface Chain {
   payload(index: number): Uint8Array
   /** All versions, oldest first. Equal payloads may share memory. */
   versions(): ChainVersion[]
+  /** The body, decompressed: with it, {@link reopenChain} opens the same record in a fraction of the time. */
+  body(): Uint8Array
 }
 
 const DEFAULT_BOUNDS: ChainBounds = {
@@ -200,11 +202,25 @@ export function removeFromChain(record: Uint8Array, births: Iterable<number>): U
  * @throws {DataIntegrityError} when the record is damaged; reading payloads may throw the same.
  */
 export function openChain(record: Uint8Array): Chain {
+  if (record.length < AFTER_CHECKSUM) throw damaged('it is shorter than its header')
+  const bytes = asBuffer(record)
+  const format = bytes.readUInt8(0)
+  if (format !== CHAIN_FORMAT) throw damaged(`its format is ${format}, and only ${CHAIN_FORMAT} is known`)
+  if (bytes.readUInt32LE(CHECKSUM_AT) !== chainChecksum(record)) throw damaged('its checksum is wrong')
+  return openChecked(record, undefined)
+}
+
+/** Opens a record that {@link openChain} has opened before, and nobody has changed since, with the body that it had. */
+export function reopenChain(record: Uint8Array, body: Uint8Array): Chain {
+  return openChecked(record, body)
+}
+
+function openChecked(record: Uint8Array, decompressed: Uint8Array | undefined): Chain {
   const header = readHeader(record)
   const table = readTable(header)
   let body: Body | undefined
   const loaded = (): Body => {
-    body ??= readBody(header, table)
+    body ??= readBody(header, table, decompressed ?? decompressBody(header))
     return body
   }
   const payloadOf = (value: number): Uint8Array =>
@@ -227,6 +243,7 @@ export function openChain(record: Uint8Array): Chain {
         payload: payloads[table.values[i] as number] ?? EMPTY_BYTES,
       }))
     },
+    body: () => loaded().bytes,
   }
 }
 
@@ -260,11 +277,6 @@ interface Body {
 }
 
 function readHeader(record: Uint8Array): Header {
-  if (record.length < AFTER_CHECKSUM) throw damaged('it is shorter than its header')
-  const bytes = asBuffer(record)
-  const format = bytes.readUInt8(0)
-  if (format !== CHAIN_FORMAT) throw damaged(`its format is ${format}, and only ${CHAIN_FORMAT} is known`)
-  if (bytes.readUInt32LE(CHECKSUM_AT) !== chainChecksum(record)) throw damaged('its checksum is wrong')
   const reader = new VarintReader(record, AFTER_CHECKSUM)
   const count = reader.next()
   const newest = reader.next()
@@ -275,7 +287,7 @@ function readHeader(record: Uint8Array): Header {
   if (count === 0 || count > reader.end - reader.offset)
     throw damaged('it declares versions it has no room for')
   if (bodyLength > MAX_LENGTH || literalLength > bodyLength) throw damaged('it declares an impossible length')
-  return { count, newest, firstCodec, compression: bytes.readUInt8(1), bodyLength, literalLength, reader }
+  return { count, newest, firstCodec, compression: record[1] as number, bodyLength, literalLength, reader }
 }
 
 function readTable({ count, newest, firstCodec, reader }: Header): Table {
@@ -334,13 +346,14 @@ function readTable({ count, newest, firstCodec, reader }: Header): Table {
   return { births, codecs, values, bases }
 }
 
-/** Decompresses the body and checks every edit in it, so that building a payload needs no check of its own. */
-function readBody(header: Header, { bases }: Table): Body {
-  const { reader, bodyLength, literalLength } = header
-  const packed = reader.bytes.subarray(reader.offset, reader.end)
-  if (header.compression === COMPRESSION.deflate)
-    throw damaged('its compression is not one that records have')
-  const bytes = decompressBytes(header.compression, packed, bodyLength)
+/** The reader of the header stands behind the table. */
+function decompressBody({ reader, compression, bodyLength }: Header): Uint8Array {
+  if (compression === COMPRESSION.deflate) throw damaged('its compression is not one that records have')
+  return decompressBytes(compression, reader.bytes.subarray(reader.offset, reader.end), bodyLength)
+}
+
+/** Checks every edit in the body, so that building a payload needs no check of its own. */
+function readBody({ literalLength }: Header, { bases }: Table, bytes: Uint8Array): Body {
   const numbers = new VarintReader(bytes, literalLength)
   const sizes: number[] = []
   const edits: number[] = []

@@ -132,6 +132,8 @@ function deflateWith(dictionary: Uint8Array, bytes: Uint8Array): Uint8Array {
 
 function compressBrotli(bytes: Uint8Array): Uint8Array {
   return brotliCompressSync(bytes, {
+    // What comes out longer is not used: without this, each call took 16 KiB that nobody gave back before the next collection.
+    chunkSize: Math.min(MAX_CHUNK, Math.max(64, bytes.length)),
     params: {
       [constants.BROTLI_PARAM_QUALITY]: bytes.length > HUGE ? BROTLI_QUALITY_HUGE : BROTLI_QUALITY,
       [constants.BROTLI_PARAM_LGWIN]: windowBits(bytes.length),

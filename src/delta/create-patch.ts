@@ -18,7 +18,7 @@ export interface CreatePatchOptions {
 type PlainObject = Record<string, unknown>
 
 /** Deeper parts are compared and replaced whole. */
-const MAX_DEPTH = 100
+export const MAX_PATCH_DEPTH = 100
 /** From this length on, an array of which hardly an element stays is replaced whole. */
 const LONG_ARRAY = 32
 
@@ -45,7 +45,8 @@ export function createPatch(
 ): JsonPatchOperation[] {
   const comparison: Comparison = { operations: [], keepOrder: options.keepOrder === true, seen: new Set() }
   compare(before, after, '', 0, comparison)
-  return comparison.operations
+  // An array that has grown has room for many more, and of patches there may be as many as there are keys.
+  return comparison.operations.slice()
 }
 
 interface Comparison {
@@ -57,7 +58,7 @@ interface Comparison {
 
 function compare(before: unknown, after: unknown, path: string, depth: number, comparison: Comparison): void {
   if (Object.is(before, after)) return
-  if (depth < MAX_DEPTH && enter(before, after, comparison.seen)) {
+  if (depth < MAX_PATCH_DEPTH && enter(before, after, comparison.seen)) {
     if (Array.isArray(before)) compareArrays(before, after as unknown[], path, depth, comparison)
     else compareObjects(before as PlainObject, after as PlainObject, path, depth, comparison)
   } else if (!sameLeaf(before, after, comparison.keepOrder)) {
@@ -109,12 +110,14 @@ function compareObjects(
   const { operations } = comparison
   const kept: string[] = []
   for (const key of Object.keys(before)) {
-    const at = `${path}/${escapeToken(key)}`
     if (Object.hasOwn(after, key)) {
       kept.push(key)
-      compare(before[key], after[key], at, depth + 1, comparison)
+      const one = before[key]
+      const other = after[key]
+      // Most properties are the same: a path is made for those that are not.
+      if (!Object.is(one, other)) compare(one, other, `${path}/${escapeToken(key)}`, depth + 1, comparison)
     } else {
-      operations.push({ op: 'remove', path: at })
+      operations.push({ op: 'remove', path: `${path}/${escapeToken(key)}` })
     }
   }
   for (const key of Object.keys(after)) {

@@ -161,6 +161,7 @@ function passedOn(engine: Engine): Omit<Engine, 'open' | 'close' | 'get' | 'read
       subscribe: (listener: () => void) => engine.subscribe?.(listener) ?? (() => undefined),
     }),
     ...(engine.compact && { compact: async (options?: EngineCompactOptions) => engine.compact?.(options) }),
+    ...(engine.announce && { announce: () => engine.announce?.() }),
     ...(engine.trim && { trim: () => engine.trim?.() }),
   }
 }

@@ -286,6 +286,24 @@ const CHECKS: Record<string, Check> = {
     await viewing(engine, async view => assertRows(await scanAll(view, 'live', {}), []))
   },
 
+  async 'a large batch is applied in order, whatever the sizes of keys and values'(engine) {
+    const rows = Array.from({ length: 1_500 }, (_, i) => ({
+      key: randomBytes(1 + ((i * 37) % MAX_KEY_BYTES), random(i)),
+      value: randomBytes(i % 100 === 0 ? 20_000 : i % 3, random(i + 1)),
+    })).sort((a, b) => compareBytes(a.key, b.key))
+    for (const seed of [7, 8]) {
+      await engine.commit(async (_, batch) => {
+        for (const [i, { key, value }] of shuffled(rows, random(seed)).entries()) {
+          batch.put('live', key, bytes('first'))
+          if (i % 2 === 0) batch.delete('live', key)
+          if (i % 200 === 0) await nextTurn()
+          batch.put('live', key, value)
+        }
+      })
+      await viewing(engine, async view => assertRows(await scanAll(view, 'live', {}), rows))
+    }
+  },
+
   async 'commit resolves with what its builder returned, or resolves to'(engine) {
     assert.equal(await engine.commit(() => 1), 1)
     assert.equal(await engine.commit(async () => nextTurn('later')), 'later')
@@ -379,6 +397,33 @@ const CHECKS: Record<string, Check> = {
     }
     await put(engine, 'live', key, bytes('next'))
     assertBytes(await engine.get('live', key), bytes('next'))
+  },
+
+  async 'a builder that throws after it has written much leaves nothing'(engine) {
+    const rows = Array.from({ length: 2_000 }, (_, i) => ({
+      key: uint32(i),
+      value: randomBytes(100, random(i)),
+    }))
+    await putAll(engine, 'live', rows)
+    const failure = new Error('the builder failed')
+    const build = async (view: View, batch: Batch): Promise<never> => {
+      for (const { key } of rows) {
+        batch.put('live', key, key)
+        batch.put('history', key, key)
+      }
+      await nextTurn()
+      assertRows(await scanAll(view, 'live', {}), rows)
+      for (const { key } of rows) batch.delete('live', key)
+      await nextTurn()
+      throw failure
+    }
+    await assert.rejects(engine.commit(build), error => error === failure)
+    await viewing(engine, async view => {
+      assertRows(await scanAll(view, 'live', {}), rows)
+      assertRows(await scanAll(view, 'history', {}), [])
+    })
+    await put(engine, 'history', bytes('key'), bytes('next'))
+    assertBytes(await engine.get('history', bytes('key')), bytes('next'))
   },
 
   async 'a failing commit does not touch those queued around it'(engine) {

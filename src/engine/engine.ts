@@ -219,6 +219,11 @@ export interface Engine {
   peek?(table: Table, key: Uint8Array): Peeked | undefined
   /** Opens a view of the newest commit. */
   read(): View
+  /**
+   * Says that a large commit is about to be asked for. Where writers of several processes take turns, one may be kept for it
+   * from now on, so that it does not wait longer than small ones do.
+   */
+  announce?(): void
   /** Runs `build` under the write exclusion and applies what it put into the batch; resolves to what it returned. */
   commit<T>(build: (view: View, batch: Batch) => MaybePromise<T>, options?: CommitOptions): Promise<T>
   /** How much room the store takes now. */

@@ -48,6 +48,7 @@ export function lmdb(path: string): Engine {
     get: (table: Table, key: Uint8Array) => opened.get().store.get(table, key),
     peek: (table: Table, key: Uint8Array) => opened.get().store.peek(table, key),
     read: () => opened.get().store.read(opened.get),
+    announce: () => opened.get().store.announce(),
     commit: async (build, options) => opened.get().store.commit(build, options),
     stats: async () => opened.get().store.stats(),
     compact: async options => opened.get().store.compact(options),

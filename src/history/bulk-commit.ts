@@ -1,6 +1,7 @@
 import { toByteString } from '../core/bytes.ts'
 import { ConflictError } from '../core/errors.ts'
 import { versionKey } from '../core/key.ts'
+import type { MaybePromise } from '../core/maybe-promise.ts'
 import type { Batch, Engine, View } from '../engine/engine.ts'
 import { LostViews } from '../engine/view-lost.ts'
 import { withView } from '../engine/with-view.ts'
@@ -143,16 +144,15 @@ async function prepareAndDecide(
   // A snapshot is always rolled forward: it takes two epochs.
   if (goal.kind === 'snapshot' || patch.stage !== undefined) await patch.flush()
   for (;;) {
-    // With the head, what is needed whatever it says: what others wrote, and the records of a patch in memory.
+    // With the head, what is needed whatever it says: what others wrote, and the records of a patch in memory, where they are
+    // not known, or travel with the rest at no cost.
     const start = since
     const inMemory = patch.stage === undefined ? [...patch.rows] : []
+    const known = engine.remote === true ? undefined : currentRecords(inMemory)
     const early = (view: View): Promise<EarlyReads> =>
       Promise.all([
         keysSince(view, start, limits.catchUpKeys),
-        view.getMany(
-          'live',
-          inMemory.map(row => row.key),
-        ),
+        known === undefined ? recordsOf(view, inMemory) : undefined,
         // Others have mostly written nothing; then there is nothing more to ask for.
         source.targets(view, [], patch),
       ])
@@ -169,8 +169,26 @@ async function prepareAndDecide(
         const found = targets[i]
         return found === undefined ? [] : [{ key, target: found.target }]
       })
-      if (patch.stage === undefined)
-        return commitPatch(view, batch, head, committer, operation, inMemory, records, updates, limits)
+      if (patch.stage === undefined) {
+        // Every commit that changes a key counts up the sequence: what was read while it stood still is as it is now.
+        const current = head.sequence === start ? known : undefined
+        const rows = [...inMemory, ...updates]
+        const stored = current ?? [
+          ...(records ?? (await recordsOf(view, inMemory))),
+          ...(await recordsOf(view, updates)),
+        ]
+        return commitPatch(
+          view,
+          batch,
+          head,
+          committer,
+          operation,
+          rows,
+          stored,
+          current !== undefined,
+          limits,
+        )
+      }
       await assertStaged(view, patch.stage)
       // The last run: what others wrote meanwhile wins over what was gathered before.
       const run = { stage: patch.stage, run: patch.runs }
@@ -213,9 +231,29 @@ async function prepareAndDecide(
 
 type EarlyReads = readonly [
   behind: Uint8Array[] | undefined,
-  records: readonly (Uint8Array | undefined)[],
+  records: StoredRecords | undefined,
   targets: unknown,
 ]
+
+/** Live records as they are stored. */
+type StoredRecords = readonly (Uint8Array | undefined)[]
+
+/** The live records that the rows of a patch differ from, if all of them were kept. */
+function currentRecords(rows: readonly Target[]): StoredRecords | undefined {
+  const records: (Uint8Array | undefined)[] = []
+  for (const { current } of rows) {
+    if (current === undefined) return undefined
+    records.push(current.stored)
+  }
+  return records
+}
+
+function recordsOf(view: View, rows: readonly Target[]): MaybePromise<StoredRecords> {
+  return view.getMany(
+    'live',
+    rows.map(row => row.key),
+  )
+}
 
 type Decision =
   | { readonly kind: 'done'; readonly counts: Counts }
@@ -277,39 +315,33 @@ function targetsNow(
   return withView(engine, view => source.targets(view, keys, patch))
 }
 
+/** Makes the change of a patch in memory. Later rows supersede earlier ones of the same key. */
 async function commitPatch(
   view: View,
   batch: Batch,
   head: Head,
   committer: Committer,
   operation: number,
-  prepared: readonly Target[],
-  records: readonly (Uint8Array | undefined)[],
-  updates: readonly Target[],
+  rows: readonly Target[],
+  records: StoredRecords,
+  allDiffer: boolean,
   limits: HistoryLimits,
 ): Promise<ExclusiveResult<Decision>> {
-  const rows = [...prepared, ...updates]
-  const updated = await view.getMany(
-    'live',
-    updates.map(row => row.key),
-  )
-  const found = new Map(
-    [...records, ...updated].map((record, i) => [toByteString((rows[i] as Target).key), record]),
-  )
   const keys = new CommitKeys(rows.map(row => row.key))
-  const draft = await Draft.of(
-    head,
-    keys,
-    keys.sorted.map(key => found.get(toByteString(key))),
-    limits.sliceKeys,
-  )
+  const sorted: (Uint8Array | undefined)[] = []
+  const latest: number[] = []
+  for (let i = 0; i < rows.length; i++) {
+    const place = keys.placeOf(i)
+    sorted[place] = records[i]
+    latest[place] = i
+  }
+  const draft = await Draft.of(head, keys, sorted, limits.sliceKeys)
   let set = 0
   let deleted = 0
-  // Caught-up rows stand after those of the preparation and supersede them.
-  const latest = new Map(rows.map(row => [toByteString(row.key), row]))
-  for (const { key, target } of latest.values()) {
-    const current = draft.get(key)
-    if (payloadsEqual(current, target)) continue
+  for (const i of latest) {
+    const { key, target } = rows[i] as Target
+    draft.begin(i)
+    if (!allDiffer && payloadsEqual(draft.get(key), target)) continue
     if (target === undefined) {
       draft.delete(key)
       deleted++

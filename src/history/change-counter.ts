@@ -53,7 +53,7 @@ export class ChangeCounter {
       return false
     }
     await withHead(this.#engine, view => visitFolded(view, due, { list: sum, key: () => undefined }))
-    return this.#committer.exclusive<boolean>(async (view, batch) => {
+    return this.#committer.background<boolean>(async (view, batch) => {
       const rows = await listSnapshotRows(view)
       const i = rows.findIndex(({ version }) => version === due.version)
       const row = rows[i]
@@ -104,7 +104,7 @@ export class ChangeCounter {
    */
   async #noteSeen(): Promise<boolean> {
     if (this.#seen - this.#stored < (this.#hasCounts ? 1 : this.#limits.packListEpochs)) return false
-    return this.#committer.exclusive<boolean>(async (view, batch) => {
+    return this.#committer.background<boolean>(async (view, batch) => {
       if ((await countedThrough(view)) === this.#stored) putCountedThrough(batch, this.#seen)
       return { value: true }
     })

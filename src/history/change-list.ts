@@ -31,8 +31,13 @@ import { gatherBelow } from './stored-bytes.ts'
  * any more.
  */
 
-/** Keys as byte strings (see `toByteString`), each with the bytes by which its records grew, or shrank. */
-export type ChangedKeys = Map<string, number>
+/** What some commits have changed. */
+export interface ChangedKeys {
+  /** As byte strings (see `toByteString`), in any order; the same key may be there several times. */
+  readonly keys: string[]
+  /** By which the records of these keys grew, or shrank. */
+  bytes: number
+}
 
 /** The epochs `after < epoch <= through`. */
 export interface EpochRange {
@@ -60,7 +65,7 @@ const PACKED = 2
 const EPOCH_AND_RUN_BYTES = 12
 const MAX_COUNTER = 2 ** 48 - 1
 
-/** Adds a run to `epoch`. `changes` must not be empty. */
+/** Adds a run to `epoch`. There must be keys in `changes`. */
 export async function appendRun(
   view: View,
   batch: Batch,
@@ -74,29 +79,39 @@ export async function appendRun(
   })
   const run = last === undefined ? 0 : counterAt(last.key, 1) + 1
   const turns = new Turns()
-  for (const row of encodeRun(epoch, run, changes, chunkKeys)) {
+  const keys = distinct(changes.keys)
+  for (const row of encodeRun(epoch, run, keys, changes.bytes, chunkKeys)) {
     batch.put('changes', row.key, row.value)
     await turns.breathe()
   }
 }
 
-function* encodeRun(epoch: number, run: number, changes: ChangedKeys, chunkKeys: number): Generator<Row> {
-  const keys = [...changes.keys()].sort()
+/** Each key once, sorted. In place of a map from keys, which takes several times the room, and more while it grows. */
+function distinct(keys: readonly string[]): string[] {
+  return [...keys].sort().filter((key, i, sorted) => key !== sorted[i - 1])
+}
+
+/** A run of sorted, distinct keys. Its bytes are told by the first chunk. */
+function* encodeRun(
+  epoch: number,
+  run: number,
+  keys: readonly string[],
+  bytes: number,
+  chunkKeys: number,
+): Generator<Row> {
   const prefix = counterTupleKey(epoch, run)
   for (let start = 0; start < keys.length; start += chunkKeys) {
     const chunk = keys.slice(start, start + chunkKeys)
     const key = Buffer.concat([prefix, fromByteString(chunk[0] as string)])
-    yield { key, value: encodeChunk(key, chunk, changes) }
+    yield { key, value: encodeChunk(key, chunk, start === 0 ? bytes : 0) }
   }
 }
 
-function encodeChunk(key: Uint8Array, keys: readonly string[], changes: ChangedKeys): Uint8Array {
-  let bytes = 0
-  for (const changed of keys) bytes += changes.get(changed) ?? 0
+function encodeChunk(key: Uint8Array, keys: readonly string[], bytes: number): Uint8Array {
   const body = Buffer.allocUnsafe(listSize(keys))
   const at = writeList(body, 0, keys, bytes)
   const plain = body.subarray(0, at)
-  const deflated = at < DEFLATE_THRESHOLD ? plain : deflateRawSync(plain)
+  const deflated = at < DEFLATE_THRESHOLD ? plain : deflateRawSync(plain, { chunkSize: Math.max(64, at) })
   return deflated.byteLength < at ? seal(key, DEFLATED, deflated) : seal(key, PLAIN, plain)
 }
 
@@ -265,8 +280,7 @@ export function rekeyChangeRow(row: Row, run: number, rekey: Rekey): Row {
   for (const { keys } of lists) keys.sort()
   if (row.value[0] === PACKED) return encodePacked(lists)
   const { epoch, keys, bytes } = lists[0] as PackedList
-  const changes = new Map(keys.map((key, i) => [key, i === 0 ? bytes : 0]))
-  return encodeRun(epoch, run, changes, keys.length).next().value as Row
+  return encodeRun(epoch, run, keys, bytes, keys.length).next().value as Row
 }
 
 /** @throws {DataIntegrityError} if the row is not whole. */
@@ -547,8 +561,7 @@ function* encodeLists(
       keyCount = 0
     }
     if (large) {
-      // The bytes of the whole list are told by its first chunk.
-      yield* encodeRun(epoch, 0, new Map(sorted.map((key, i) => [key, i === 0 ? bytes : 0])), chunkKeys)
+      yield* encodeRun(epoch, 0, sorted, bytes, chunkKeys)
       continue
     }
     group.push({ epoch, keys: sorted, bytes })

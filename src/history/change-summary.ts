@@ -130,7 +130,7 @@ export async function* countedPages(
 }
 
 /** To count keys takes fewer passes, of more keys, than to read their records. */
-const COUNTED_PAGES = 8
+const COUNTED_PAGES = 2
 
 export function counting(limits: HistoryLimits): HistoryLimits {
   return { ...limits, pageKeys: COUNTED_PAGES * limits.pageKeys }

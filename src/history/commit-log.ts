@@ -1,5 +1,5 @@
 import { crc32 } from 'node:zlib'
-import { asBuffer } from '../core/bytes.ts'
+import { asBuffer, copyBytes } from '../core/bytes.ts'
 import { DataIntegrityError } from '../core/errors.ts'
 import { counterAt, counterTupleKey } from '../core/key.ts'
 import { type MaybePromise, whenReady } from '../core/maybe-promise.ts'
@@ -73,13 +73,80 @@ export function appendLogEntry(
   epoch: number,
   author: CommitAuthor,
   changes: readonly LoggedChange[],
-  { logPartKeys }: HistoryLimits,
+  limits: HistoryLimits,
 ): void {
-  let part = 0
-  for (let start = 0; start === 0 || start < changes.length; start += logPartKeys) {
-    const end = Math.min(start + logPartKeys, changes.length)
-    const key = counterTupleKey(sequence, part++)
-    batch.put('log', key, encodePart(key, epoch, author, changes, start, end))
+  const entry = new LogEntryWriter(batch, sequence, epoch, author, limits)
+  for (const { key, kind, bytes } of changes) entry.add(key, kind, bytes)
+  entry.end()
+}
+
+/** Appends the entry of one commit, a part as soon as it is full. */
+export class LogEntryWriter {
+  readonly #batch: Batch
+  readonly #sequence: number
+  readonly #epoch: number
+  readonly #author: CommitAuthor
+  readonly #partKeys: number
+  readonly #changes = new ChangeBuffer()
+  #parts = 0
+
+  constructor(
+    batch: Batch,
+    sequence: number,
+    epoch: number,
+    author: CommitAuthor,
+    { logPartKeys }: HistoryLimits,
+  ) {
+    this.#batch = batch
+    this.#sequence = sequence
+    this.#epoch = epoch
+    this.#author = author
+    this.#partKeys = logPartKeys
+  }
+
+  add(key: Uint8Array, kind: ChangeKind, bytes: number): void {
+    this.#changes.add(key, kind, bytes)
+    if (this.#changes.count === this.#partKeys) this.#put()
+  }
+
+  /** Puts the last part. An entry without changes has one. */
+  end(): void {
+    if (this.#parts === 0 || this.#changes.count > 0) this.#put()
+  }
+
+  #put(): void {
+    const key = counterTupleKey(this.#sequence, this.#parts++)
+    this.#batch.put('log', key, encodePart(key, this.#epoch, this.#author, this.#changes))
+    this.#changes.clear()
+  }
+}
+
+/** Changes as they stand in an entry, one behind the other. */
+class ChangeBuffer {
+  count = 0
+  length = 0
+  bytes: Buffer = Buffer.allocUnsafe(1024)
+
+  add(key: Uint8Array, kind: ChangeKind, bytes: number): void {
+    const { byteLength } = key
+    const most = this.length + byteLength + 2 * MAX_VARINT_BYTES
+    if (most > this.bytes.length) this.#grow(most)
+    // Kind and key length share a varint: keys of up to 31 bytes cost one byte above their own.
+    const at = writeVarint(this.bytes, this.length, byteLength * 4 + kind)
+    copyBytes(key, this.bytes, at)
+    this.length = writeSignedVarint(this.bytes, at + byteLength, bytes)
+    this.count++
+  }
+
+  clear(): void {
+    this.count = 0
+    this.length = 0
+  }
+
+  #grow(most: number): void {
+    const larger = Buffer.allocUnsafe(Math.max(most, 2 * this.bytes.length))
+    larger.set(this.bytes.subarray(0, this.length))
+    this.bytes = larger
   }
 }
 
@@ -87,25 +154,16 @@ function encodePart(
   rowKey: Uint8Array,
   epoch: number,
   author: CommitAuthor,
-  changes: readonly LoggedChange[],
-  start: number,
-  end: number,
+  changes: ChangeBuffer,
 ): Uint8Array {
-  let size = HEADER_BYTES + CHECKSUM_BYTES
-  for (let i = start; i < end; i++) size += (changes[i] as LoggedChange).key.byteLength + 2 * MAX_VARINT_BYTES
-  const bytes = Buffer.allocUnsafe(size)
+  const bytes = Buffer.allocUnsafe(HEADER_BYTES + changes.length + CHECKSUM_BYTES)
   bytes.write(author.writer, 0, WRITER_BYTES, 'hex')
   let at = writeVarint(bytes, WRITER_BYTES, epoch)
   at = writeVarint(bytes, at, author.firstOperation)
   at = writeVarint(bytes, at, author.lastOperation)
-  at = writeVarint(bytes, at, end - start)
-  for (let i = start; i < end; i++) {
-    const { key, kind, bytes: length } = changes[i] as LoggedChange
-    // Kind and key length share a varint: keys of up to 31 bytes cost one byte above their own.
-    at = writeVarint(bytes, at, key.byteLength * 4 + kind)
-    bytes.set(key, at)
-    at = writeSignedVarint(bytes, at + key.byteLength, length)
-  }
+  at = writeVarint(bytes, at, changes.count)
+  bytes.set(changes.bytes.subarray(0, changes.length), at)
+  at += changes.length
   // It starts from that of the row's key: the place in the log is a part of what an entry says.
   bytes.writeUInt32LE(crc32(bytes.subarray(0, at), crc32(rowKey as Buffer, TABLE_CHECKSUM)), at)
   return bytes.subarray(0, at + CHECKSUM_BYTES)
@@ -196,8 +254,9 @@ function isChecked(rowKey: Uint8Array, bytes: Buffer, end: number): boolean {
 /** The same row with other names for its keys. */
 export function rekeyLogRow({ key, value }: Row, rekey: Rekey): Row {
   const { epoch, changes, ...author } = decodePart({ key, value })
-  const renamed = Array.from(changes, change => ({ ...change, key: rekey(change.key) }))
-  return { key, value: encodePart(key, epoch, author, renamed, 0, renamed.length) }
+  const renamed = new ChangeBuffer()
+  for (const change of changes) renamed.add(rekey(change.key), change.kind, change.bytes)
+  return { key, value: encodePart(key, epoch, author, renamed) }
 }
 
 /** The part of an entry that is in a row. @throws {DataIntegrityError} if it does not match its checksum. */

@@ -8,7 +8,8 @@ import { Draft } from './draft.ts'
 import { decodeHead, encodeHead, HEAD_KEY, type Head } from './head.ts'
 import type { HistoryLimits } from './limits.ts'
 import { OperationIds } from './operation-id.ts'
-import { type Payload, payloadLength } from './record.ts'
+import { DamagedPutError, type Puts, writePuts } from './put-group.ts'
+import { type Payload, payloadLength, payloadsEqual } from './record.ts'
 
 /** A change of some keys that shares a commit with those of other callers. */
 export interface Mutation<T> {
@@ -21,6 +22,14 @@ export interface Mutation<T> {
    * run more than once, as commits of the engine may.
    */
   apply(draft: Draft): T
+}
+
+/** Distinct keys, and what each is to hold. */
+export interface Entries {
+  readonly keys: readonly Uint8Array[]
+  readonly payloads: readonly Payload[]
+  /** Of the payloads together. */
+  readonly bytes: number
 }
 
 /** What an {@link Committer.exclusive} builder decides. */
@@ -75,20 +84,20 @@ export interface PendingCall {
 /** The most frequent change, of which there may be many: so it takes little room. */
 class QueuedPut implements QueuedChange {
   readonly operation: number
-  readonly #key: Uint8Array
-  readonly #payload: Payload
+  readonly key: Uint8Array
+  readonly payload: Payload
   readonly #call: PendingCall
   #error: unknown
 
   constructor(operation: number, key: Uint8Array, payload: Payload, call: PendingCall) {
     this.operation = operation
-    this.#key = key
-    this.#payload = payload
+    this.key = key
+    this.payload = payload
     this.#call = call
   }
 
   get bytes(): number {
-    return payloadLength(this.#payload)
+    return payloadLength(this.payload)
   }
 
   get keyCount(): number {
@@ -96,14 +105,14 @@ class QueuedPut implements QueuedChange {
   }
 
   addKeys(keys: Uint8Array[]): void {
-    keys.push(this.#key)
+    keys.push(this.key)
   }
 
   apply(draft: Draft, first: number): void {
     this.#error = undefined
     try {
       draft.begin(first)
-      draft.set(this.#key, this.#payload)
+      draft.set(this.key, this.payload)
     } catch (error) {
       this.#error = error
     }
@@ -115,6 +124,67 @@ class QueuedPut implements QueuedChange {
 
   failed(error: unknown): void {
     this.#call.settled(error)
+  }
+}
+
+/** A change that sets several keys, each unless it holds an equal value. */
+class QueuedPuts implements QueuedChange {
+  readonly operation: number
+  readonly keys: readonly Uint8Array[]
+  readonly payloads: readonly Payload[]
+  readonly bytes: number
+  /** How many keys it has set, or why it cannot. */
+  outcome: Outcome<number> = { value: 0 }
+  readonly #resolve: (committed: Committed<OperationCounts>) => void
+  readonly failed: (error: unknown) => void
+
+  constructor(
+    operation: number,
+    { keys, payloads, bytes }: Entries,
+    resolve: (committed: Committed<OperationCounts>) => void,
+    reject: (error: unknown) => void,
+  ) {
+    this.operation = operation
+    this.keys = keys
+    this.payloads = payloads
+    this.bytes = bytes
+    this.#resolve = resolve
+    this.failed = reject
+  }
+
+  get keyCount(): number {
+    return this.keys.length
+  }
+
+  addKeys(keys: Uint8Array[]): void {
+    for (const key of this.keys) keys.push(key)
+  }
+
+  apply(draft: Draft, first: number): void {
+    try {
+      draft.begin(first)
+      draft.assertReadable(this.keys)
+      let set = 0
+      for (const [i, key] of this.keys.entries()) {
+        const payload = this.payloads[i] as Payload
+        if (payloadsEqual(draft.get(key), payload)) continue
+        draft.set(key, payload)
+        set++
+      }
+      this.outcome = { value: set }
+    } catch (error) {
+      this.outcome = { error }
+    }
+  }
+
+  committed(ids: OperationIds): void {
+    const { outcome } = this
+    if ('error' in outcome) this.failed(outcome.error)
+    else this.#resolve({ operationId: ids.format(this.operation), value: this.#counts(outcome.value) })
+  }
+
+  #counts(set: number): OperationCounts {
+    return { set, deleted: 0, unchanged: this.keys.length - set }
   }
 }
 
@@ -197,6 +267,9 @@ interface KnownRecords {
 
 const PENDING = Symbol('pending')
 
+/** What a commit comes to that was made for callers instead. */
+const GAVE_WAY = Symbol('gave way')
+
 function keysOf(group: readonly QueuedChange[]): CommitKeys {
   const given: Uint8Array[] = []
   for (const item of group) item.addKeys(given)
@@ -216,6 +289,29 @@ function isBrief(group: readonly QueuedChange[]): boolean {
     bytes += item.bytes
   }
   return keys <= BRIEF_KEYS && bytes <= BRIEF_BYTES
+}
+
+/**
+ * What a group of changes comes to, where that can be told without the records that are there; `undefined` where it cannot.
+ * Its keys are put in order when it is called.
+ */
+function putsIn(group: readonly QueuedChange[]): (() => Puts) | undefined {
+  const [first] = group
+  if (group.length === 1 && first instanceof QueuedPuts)
+    return () => inOrder(new CommitKeys(first.keys), first.payloads, true)
+  const payloads: Payload[] = []
+  for (const item of group) {
+    if (!(item instanceof QueuedPut)) return undefined
+    payloads.push(item.payload)
+  }
+  return () => inOrder(keysOf(group), payloads, false)
+}
+
+/** @param payloads of the keys as they were given: of those of one key, the last counts */
+function inOrder(keys: CommitKeys, payloads: readonly Payload[], unlessEqual: boolean): Puts {
+  const ordered = new Array<Payload>(keys.sorted.length)
+  for (const [i, payload] of payloads.entries()) ordered[keys.placeOf(i)] = payload
+  return { keys, payloads: ordered, unlessEqual }
 }
 
 /**
@@ -244,6 +340,7 @@ export class Committer {
   mutate<T>(mutation: Mutation<T>): Promise<Committed<T>> {
     return new Promise((resolve, reject) => {
       if (this.#closed) throw new StoreClosedError()
+      this.#announce(mutation.keys.length)
       this.#enqueue(new QueuedMutation(this.ids.next(), mutation, resolve, reject))
     })
   }
@@ -252,6 +349,21 @@ export class Committer {
   put(key: Uint8Array, payload: Payload, call: PendingCall): void {
     if (this.#closed) throw new StoreClosedError()
     this.#enqueue(new QueuedPut(this.ids.next(), key, payload, call))
+  }
+
+  /** Queues the mutation that sets several keys. Resolves once it is committed, alone or with others. */
+  putAll(entries: Entries): Promise<Committed<OperationCounts>> {
+    return new Promise((resolve, reject) => {
+      if (this.#closed) throw new StoreClosedError()
+      this.#announce(entries.keys.length)
+      this.#enqueue(new QueuedPuts(this.ids.next(), entries, resolve, reject))
+    })
+  }
+
+  /** Others are not to make commits while a large one is being prepared. */
+  #announce(keys: number): void {
+    const { engine, limits } = this.#options
+    if (keys > limits.sliceKeys) engine.announce?.()
   }
 
   #enqueue(change: QueuedChange): void {
@@ -278,6 +390,43 @@ export class Committer {
         this.#start()
       }
     })
+  }
+
+  /**
+   * {@link Committer.exclusive} for background work. Changes that callers have asked for by the time that it has the write
+   * lock go first, under that same lock: once, so that the work is done however busy they are.
+   */
+  background<T>(
+    build: (view: View, batch: Batch, head: Head) => MaybePromise<ExclusiveResult<T>>,
+  ): Promise<T> {
+    return new Promise((resolve, reject) => {
+      if (this.#closed) throw new StoreClosedError()
+      const run = async (): Promise<void> => {
+        const value = await this.#giveWay(build)
+        return value === GAVE_WAY ? this.#commit(build, {}).then(resolve, reject) : resolve(value)
+      }
+      this.#queue.push({ run: () => run().catch(reject) })
+      this.#start()
+    })
+  }
+
+  async #giveWay<T>(
+    build: (view: View, batch: Batch, head: Head) => MaybePromise<ExclusiveResult<T>>,
+  ): Promise<T | typeof GAVE_WAY> {
+    let group: readonly QueuedChange[] = []
+    const commit = this.#commit<T | typeof GAVE_WAY, undefined>((view, batch, head) => {
+      if (group.length === 0) group = this.#takeGroup()
+      if (group.length === 0) return build(view, batch, head)
+      return whenReady(this.#readRecords(view, keysOf(group)), known =>
+        whenReady(
+          this.#change(group, view, batch, head, known),
+          (changed): ExclusiveResult<typeof GAVE_WAY> => ({ ...changed, value: GAVE_WAY }),
+        ),
+      )
+    }, {})
+    // Only by its end is it known whom it was made for.
+    await commit.catch(ignore)
+    return this.#tell(group, commit)
   }
 
   /** What a large commit of this writer did, kept by whoever ended it until its caller takes it. */
@@ -336,30 +485,82 @@ export class Committer {
   }
 
   async #commitGroup(group: readonly QueuedChange[]): Promise<void> {
-    const author: CommitAuthor = {
+    await this.#tell(group, this.#commitTogether(group)).catch(ignore)
+  }
+
+  async #commitTogether(group: readonly QueuedChange[]): Promise<void> {
+    const putsOf = this.#options.engine.remote === true ? undefined : putsIn(group)
+    if (putsOf !== undefined && (await this.#commitPuts(group, putsOf))) return
+    await this.#commit<void, KnownRecords>(
+      (view, batch, head, known) => this.#change(group, view, batch, head, known),
+      // Keys are put in order here, and not before: others would commit meanwhile, and this commit be passed over.
+      { early: view => this.#readRecords(view, keysOf(group)), brief: isBrief(group) },
+    )
+  }
+
+  /** Commits changes that only set keys. Answers whether it has: it cannot where one of their records is damaged. */
+  async #commitPuts(group: readonly QueuedChange[], putsOf: () => Puts): Promise<boolean> {
+    const { limits } = this.#options
+    const author = this.#authorOf(group)
+    try {
+      const written = await this.#commit<number, undefined>(
+        (view, batch, head) =>
+          whenReady(
+            writePuts(view, batch, head, author, putsOf(), limits),
+            ({ written, added }): ExclusiveResult<number> => {
+              if (written === 0) return { value: written }
+              const { sequence, size } = head
+              return { value: written, head: { ...head, sequence: sequence + 1, size: size + added } }
+            },
+          ),
+        { brief: isBrief(group) },
+      )
+      const [first] = group
+      if (first instanceof QueuedPuts) first.outcome = { value: written }
+      return true
+    } catch (error) {
+      if (error instanceof DamagedPutError) return false
+      throw error
+    }
+  }
+
+  /** Tells the callers of changes what has become of them. */
+  async #tell<T>(group: readonly QueuedChange[], commit: Promise<T>): Promise<T> {
+    try {
+      const value = await commit
+      for (const item of group) item.committed(this.ids)
+      return value
+    } catch (error) {
+      for (const item of group) item.failed(error)
+      throw error
+    }
+  }
+
+  /** Writes what the changes of a group come to. */
+  #change(
+    group: readonly QueuedChange[],
+    view: View,
+    batch: Batch,
+    head: Head,
+    known: KnownRecords,
+  ): MaybePromise<ExclusiveResult<void>> {
+    const author = this.#authorOf(group)
+    return whenReady(this.#draft(group, head, known), draft =>
+      whenReady(draft.flush(view, batch), ({ changes, growth }): ExclusiveResult<void> => {
+        if (changes.length === 0) return { value: undefined }
+        const sequence = head.sequence + 1
+        appendLogEntry(batch, sequence, head.epoch, author, changes, this.#options.limits)
+        return { value: undefined, head: { ...head, sequence, size: head.size + growth } }
+      }),
+    )
+  }
+
+  #authorOf(group: readonly QueuedChange[]): CommitAuthor {
+    return {
       writer: this.ids.writer,
       firstOperation: (group[0] as QueuedChange).operation,
       lastOperation: (group.at(-1) as QueuedChange).operation,
     }
-    try {
-      await this.#commit<void, KnownRecords>(
-        (view, batch, head, known) =>
-          whenReady(this.#draft(group, head, known), draft =>
-            whenReady(draft.flush(view, batch), ({ changes, growth }): ExclusiveResult<void> => {
-              if (changes.length === 0) return { value: undefined }
-              const sequence = head.sequence + 1
-              appendLogEntry(batch, sequence, head.epoch, author, changes, this.#options.limits)
-              return { value: undefined, head: { ...head, sequence, size: head.size + growth } }
-            }),
-          ),
-        // Keys are put in order here, and not before: others would commit meanwhile, and this commit be passed over.
-        { early: view => this.#readRecords(view, keysOf(group)), brief: isBrief(group) },
-      )
-    } catch (error) {
-      for (const item of group) item.failed(error)
-      return
-    }
-    for (const item of group) item.committed(this.ids)
   }
 
   /** The draft of a commit after the changes of its group. */
@@ -431,3 +632,6 @@ export class Committer {
     }
   }
 }
+
+/** Whoever waits for it has been told. */
+function ignore(): void {}

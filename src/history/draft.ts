@@ -6,6 +6,7 @@ import type { Batch, Row, View } from '../engine/engine.ts'
 import type { CommitKeys } from './commit-keys.ts'
 import { ADDED, CHANGED, type ChangeKind, type LoggedChange, REMOVED, TOUCHED } from './commit-log.ts'
 import type { Head } from './head.ts'
+import { isPreserved, putLive } from './put-live.ts'
 import { floorQuery } from './reader.ts'
 import {
   encodeRecord,
@@ -53,8 +54,7 @@ interface NetEffect {
  * one live record a key, however often it was set. Let `c` be the epoch written in and `b` the birth of the record
  * that is superseded:
  *
- * - If `b < c` and some snapshot lies in `[b, c)`, that record moves to the history as `(key, b)`. As snapshots lie
- *   below `c`, this holds exactly when the newest one is at least `b`.
+ * - If `b < c` and some snapshot lies in `[b, c)`, that record moves to the history as `(key, b)`: see `put-live.ts`.
  * - A key that ends absent gets a tombstone `(key, c)` if its newest version in the history is a value, or the reader
  *   at `c` would find that value.
  */
@@ -164,23 +164,21 @@ export class Draft {
     const { key, stored, original, current } = entry
     if (current === original) return
     if (original !== undefined && current !== undefined && samePayload(original, current)) return
-    const { epoch, latestSnapshot } = this.#head
-    const preserved = original !== undefined && original.birth < epoch && latestSnapshot >= original.birth
-    if (preserved) batch.put('history', versionKey(key, original.birth), stored as Uint8Array)
-    // No snapshot separates the two epochs, so that whoever asks for one asks for both.
-    const lost = preserved ? 0 : (stored?.byteLength ?? 0)
+    const head = this.#head
+    const before = original && { birth: original.birth, stored: stored as Uint8Array }
     if (current !== undefined) {
-      const record = encodeRecord(key, epoch, current)
-      batch.put('live', key, record)
-      entry.kind = original === undefined ? ADDED : CHANGED
-      entry.bytes = record.byteLength - lost
+      entry.kind = before === undefined ? ADDED : CHANGED
+      entry.bytes = putLive(batch, head, key, before, current)
       effect.changes.push(entry)
-      if (original === undefined) effect.growth++
+      if (before === undefined) effect.growth++
       return
     }
+    const { epoch } = head
+    const preserved = before !== undefined && isPreserved(head, before.birth)
+    if (preserved) batch.put('history', versionKey(key, before.birth), before.stored)
     batch.delete('live', key)
     entry.kind = REMOVED
-    entry.bytes = -lost
+    entry.bytes = preserved ? 0 : -(before?.stored.byteLength ?? 0)
     effect.changes.push(entry)
     effect.growth--
     if (preserved) batch.put('history', versionKey(key, epoch), encodeRecord(key, epoch, TOMBSTONE_PAYLOAD))

@@ -6,16 +6,20 @@ import type { Batch, Engine, EngineStats, View } from '../engine/engine.ts'
 import { isViewLost, LostViews, readAgainIfLost } from '../engine/view-lost.ts'
 import { withView } from '../engine/with-view.ts'
 import { type BulkGoal, type BulkSource, type BulkSummary, bulkCommit, rollForward } from './bulk-commit.ts'
+import type { KeptChain } from './chain-cache.ts'
 import {
   type Committed,
   Committer,
+  type Entries,
   type ExclusiveResult,
   type Mutation,
+  type OperationCounts,
   type PendingCall,
 } from './committer.ts'
 import { nameDamage } from './damage.ts'
 import { checkFormat } from './format.ts'
 import { decodeHead, HEAD_KEY, type Head } from './head.ts'
+import { KeyChains } from './key-chains.ts'
 import { DEFAULT_LIMITS, type HistoryLimits } from './limits.ts'
 import { type LogPosition, LogStarts } from './log-starts.ts'
 import { Maintenance } from './maintenance.ts'
@@ -26,6 +30,7 @@ import {
   type Convert,
   type KeyedRecord,
   type KeyRange,
+  presentRecord,
   type RecordPage,
   readAt,
   readManyAt,
@@ -141,6 +146,8 @@ export class History {
   readonly #maintenance: Maintenance
   readonly #packer: Packer
   readonly #past: PastView
+  readonly #chains = new KeyChains()
+  readonly #onChain = (chain: KeptChain): void => this.#chains.add(chain)
   readonly #listeners = new Set<(head: Head) => void>()
   readonly #starts = new LogStarts()
   /** A lower bound of the visible epoch: records born by then are certainly visible. Only ever grows. */
@@ -356,7 +363,9 @@ export class History {
   getAt(version: number, key: Uint8Array): MaybePromise<ParsedRecord | undefined> {
     try {
       const epoch = this.#sealedEpoch(version)
-      const record = epoch === undefined ? NOT_READ : readAt(this.#past.viewOf(epoch), key, epoch)
+      const known = epoch && this.#chains.versionAt(key, epoch)
+      if (known) return presentRecord(known)
+      const record = epoch ? readAt(this.#past.viewOf(epoch), key, epoch, this.#onChain) : NOT_READ
       if (record !== NOT_READ && !isPromiseLike(record)) return record
     } catch {
       // Read again, and find out whom it concerns.
@@ -518,6 +527,11 @@ export class History {
   /** Sets a key, in a commit shared with others. Calls `settled` once it is made, or with the error that it failed with. */
   put(key: Uint8Array, payload: Payload, call: PendingCall): void {
     this.#committer.put(key, payload, call)
+  }
+
+  /** Sets several keys, each unless it holds an equal value, in a commit shared with others. */
+  putAll(entries: Entries): Promise<Committed<OperationCounts>> {
+    return this.#committer.putAll(entries)
   }
 
   /** A commit of its own, for what is not a change of keys. */

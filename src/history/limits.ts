@@ -19,6 +19,8 @@ export interface HistoryLimits {
   /** A patch of more keys or payload bytes is staged in the store instead of kept in memory. */
   readonly patchKeys: number
   readonly patchBytes: number
+  /** A state that is saved is compared with so many rows of the store at a time, which are copied into memory. */
+  readonly comparedRows: number
   /** Staged rows written, and rolled forward, in one commit. */
   readonly stageRows: number
   readonly stageBytes: number
@@ -71,6 +73,7 @@ export const DEFAULT_LIMITS: HistoryLimits = {
   logPartKeys: 4096,
   patchKeys: 20_000,
   patchBytes: 8 * 1024 * 1024,
+  comparedRows: 1_000_000,
   stageRows: 2_000,
   stageBytes: 4 * 1024 * 1024,
   catchUpKeys: 5_000,

@@ -37,6 +37,8 @@ const PAUSE = 200
 const AFTER_OPENING_MS = 100
 /** Rows that a step reads or writes, roughly, of tables that may be large. */
 const STEP_ROWS = 1000
+/** What the log says of a key beside its name, in bytes. */
+const KEY_OVERHEAD = 8
 /** A few rows of the log may have all the keys that are folded at a time; a page of them is a megabyte. */
 const FIRST_LOG_ROWS = 4
 /** Keys whose versions are read at the same time, when they are looked through for freeing. */
@@ -120,7 +122,7 @@ export class Maintenance {
   /** Leaves no more of the log and of the change lists than must be: for `compact()`. */
   async tighten(): Promise<void> {
     // From the start: lists that snapshots dropped since have ceased to separate are merged.
-    await this.#committer.exclusive((_view, batch) => {
+    await this.#committer.background((_view, batch) => {
       batch.delete('meta', PACKED_LISTS_KEY)
       return { value: undefined }
     })
@@ -186,16 +188,17 @@ export class Maintenance {
 
   /** Does one small piece of work, of what `goal` includes. Returns whether there may be more. */
   async #step(goal: Goal): Promise<boolean> {
-    await this.#relief.worked(STEP_ROWS, 0)
-    return (
-      (await this.#fold(goal)) ||
+    // Folding tells by itself what it has read: after most snapshots it is all there is to do.
+    if (await this.#fold(goal)) return true
+    const hasWorked =
       (await this.#trim(this.#limits.keptLogEntries, goal)) ||
       (await this.#free(goal)) ||
       (await this.#packChanges(this.#limits.packListEpochs, goal)) ||
       (await this.#counter.step(() => this.#closed, goal.epoch)) ||
       (await this.#pack(goal)) ||
       (await this.#removeStages())
-    )
+    if (hasWorked) await this.#relief.worked(STEP_ROWS, 0)
+    return hasWorked
   }
 
   /** What there is now. */
@@ -213,7 +216,7 @@ export class Maintenance {
     )
     if (piece === undefined) return false
     const { from, through, runs } = piece
-    return this.#committer.exclusive<boolean>(
+    const folded = await this.#committer.background<boolean>(
       async (view, batch, head): Promise<ExclusiveResult<boolean>> => {
         // Somebody else has folded meanwhile: look again.
         if (head.folded !== from) return { value: true }
@@ -221,6 +224,9 @@ export class Maintenance {
         return { value: true, head: { ...head, folded: through } }
       },
     )
+    // The keys follow one another in the log, and again in the lists.
+    await this.#relief.worked(0, 2 * bytesOf(runs))
+    return folded
   }
 
   async #trim(kept: number, goal: Goal): Promise<boolean> {
@@ -236,7 +242,7 @@ export class Maintenance {
       return rows.length > 0
     })
     if (!due) return false
-    return this.#committer.exclusive<boolean>(async (view, batch, head) => {
+    return this.#committer.background<boolean>(async (view, batch, head) => {
       const keepFrom = Math.max(head.logStart, surplus(head))
       const { rows, more } = await view.scan('log', {
         lt: counterTupleKey(keepFrom),
@@ -261,7 +267,7 @@ export class Maintenance {
       for (let start = 0; start < page.keys.length; start += freeKeys) {
         if (this.#closed) return false
         const keys = page.keys.slice(start, start + freeKeys).map(fromByteString)
-        await this.#committer.exclusive(async (view, batch, head) => {
+        await this.#committer.background(async (view, batch, head) => {
           const snapshots = (await listSnapshotRows(view)).map(snapshot => snapshot.epoch)
           const stored = new StoredBytesChange()
           const free = async (key: Uint8Array): Promise<void> => {
@@ -285,7 +291,7 @@ export class Maintenance {
       above = page.keys.at(-1) ?? above
       more = page.more
     }
-    return this.#committer.exclusive<boolean>(async (view, batch, head) => {
+    return this.#committer.background<boolean>(async (view, batch, head) => {
       for (const epoch of gap.marks) unmarkForFreeing(batch, epoch)
       await discardChangesBelow(view, batch, await oldestNeeded(view, head, new Set(gap.marks)))
       return { value: true }
@@ -302,7 +308,7 @@ export class Maintenance {
       return through - after < least ? undefined : { after, through }
     }
     if ((await this.#read(due)) === undefined) return false
-    return this.#committer.exclusive<boolean>(async (view, batch, head) => {
+    return this.#committer.background<boolean>(async (view, batch, head) => {
       const range = await due(view, head)
       if (range === undefined) return { value: false }
       const snapshots = (await listSnapshotRows(view)).map(snapshot => snapshot.epoch)
@@ -325,7 +331,7 @@ export class Maintenance {
     const stages = await this.#read(view => abandonedStages(view, Date.now()))
     const stage = stages[0]
     if (stage === undefined) return false
-    return this.#committer.exclusive<boolean>(async (view, batch) => {
+    return this.#committer.background<boolean>(async (view, batch) => {
       const more = await removeStagedRows(view, batch, stage, this.#limits.trimRows)
       return { value: more || stages.length > 1 }
     })
@@ -350,6 +356,13 @@ interface FoldPiece {
   readonly runs: ReadonlyMap<number, ChangedKeys>
 }
 
+/** What keys take in the log or in a list, at most. */
+function bytesOf(runs: ReadonlyMap<number, ChangedKeys>): number {
+  let bytes = 0
+  for (const changes of runs.values()) for (const key of changes.keys) bytes += key.length + KEY_OVERHEAD
+  return bytes
+}
+
 /**
  * The next stretch of the log to fold: entries of sealed epochs, or of the open one if its log is long, in entries or in
  * keys. Whole commits only, so that one number says how far folding has come; a single commit may exceed the bound by
@@ -363,9 +376,12 @@ async function gatherRuns(view: View, head: Head, limits: HistoryLimits): Promis
   const turns = new Turns()
   for (const { epoch, changes } of entries) {
     if (changes.length === 0) continue
-    const run: ChangedKeys = runs.get(epoch) ?? new Map()
+    const run: ChangedKeys = runs.get(epoch) ?? { keys: [], bytes: 0 }
     runs.set(epoch, run)
-    changes.visitNames((name, bytes) => run.set(name, (run.get(name) ?? 0) + bytes))
+    changes.visitNames((name, bytes) => {
+      run.keys.push(name)
+      run.bytes += bytes
+    })
     await turns.breathe()
   }
   return { from: head.folded, through: last.sequence, runs }

@@ -78,6 +78,8 @@ const LARGE_COMMITS: CommitBounds = { bytes: 1024 * 1024, keys: 128 }
 const PROGRESS_ROWS = 100
 /** Keys that are looked at together where each call is a round trip. */
 const REMOTE_KEYS = 32
+/** Keys that are looked at in one view, at most: most are not to be packed yet, and to open one takes longer than to see that. */
+const VIEW_KEYS = 64
 
 /** What a row adds to the chain in it: codec, birth and checksum. */
 const ROW_OVERHEAD = 12
@@ -85,6 +87,12 @@ const ROW_OVERHEAD = 12
 const MAX_STRUCTURAL_LENGTH = 64
 /** So often is a chain encoded anew to make it fit. */
 const MAX_FITTING = 3
+
+/** A key and rows of it that are to be packed together, oldest first. */
+interface PackableKey {
+  readonly key: Uint8Array
+  readonly rows: readonly Row[]
+}
 
 /** Rows of one key and the rows that hold the same versions in fewer bytes. */
 interface Replacement {
@@ -109,7 +117,7 @@ export class Packer {
   readonly #committer: Committer
   readonly #options: PackerOptions
   readonly #limits: HistoryLimits
-  /** Keys that are looked at in one view. */
+  /** Keys that are looked at together. */
   readonly #together: number
 
   readonly #logger: Logger
@@ -157,25 +165,20 @@ export class Packer {
     let above = ''
     for (let more = true; more; ) {
       const page = await this.#read(view => readChangedKeys(view, due, this.#limits, above))
-      for (let start = 0; start < page.keys.length; start += this.#together) {
+      for (let start = 0; start < page.keys.length; ) {
         if (isStopped()) return false
-        const keys = page.keys.slice(start, start + this.#together).map(fromByteString)
-        const found = await this.#read((view, head) =>
-          Promise.all(keys.map(key => this.#unlessDamaged(key, () => this.#packable(view, head, key)))),
-        )
-        for (const [i, rows = []] of found.entries()) {
-          const key = keys[i] as Uint8Array
-          if (rows.length > 0) {
-            await this.#unlessDamaged(key, () => this.#pack(key, rows, pending, turns, false))
-          }
-        }
+        const keys = page.keys.slice(start, start + VIEW_KEYS).map(fromByteString)
+        const { looked, packable } = await this.#read((view, head) => this.#nextPackable(view, head, keys))
+        for (const { key, rows } of packable)
+          await this.#unlessDamaged(key, () => this.#pack(key, rows, pending, turns, false))
+        start += looked
         await turns.breathe()
       }
       above = page.keys.at(-1) ?? above
       more = page.more
     }
     await pending.flush()
-    await this.#committer.exclusive((_view, batch) => {
+    await this.#committer.background((_view, batch) => {
       batch.put('meta', PACKED_KEY, sealCounter(PACKED_KEY, due.through))
       return { value: undefined }
     })
@@ -250,6 +253,26 @@ export class Packer {
 
   #read<T>(read: (view: View, head: Head) => Promise<T>): Promise<T> {
     return withHead(this.#engine, read)
+  }
+
+  /** Looks at keys, one after the other, until some are to be packed; and at how many. */
+  async #nextPackable(
+    view: View,
+    head: Head,
+    keys: readonly Uint8Array[],
+  ): Promise<{ readonly looked: number; readonly packable: readonly PackableKey[] }> {
+    const look = async (key: Uint8Array): Promise<PackableKey> => {
+      const rows = await this.#unlessDamaged(key, () => this.#packable(view, head, key))
+      return { key, rows: rows ?? [] }
+    }
+    let looked = 0
+    let packable: readonly PackableKey[] = []
+    while (packable.length === 0 && looked < keys.length) {
+      const some = keys.slice(looked, looked + this.#together)
+      packable = (await Promise.all(some.map(look))).filter(({ rows }) => rows.length > 0)
+      looked += some.length
+    }
+    return { looked, packable }
   }
 
   /** The newest rows of a key that are to be packed together, oldest first; none if it is not time yet. */
@@ -423,7 +446,7 @@ class PendingCommit {
     if (replacements.length === 0) return
     this.#replacements = []
     this.#bytes = 0
-    const added = await this.#committer.exclusive(async (view, batch) => {
+    const added = await this.#committer.background(async (view, batch) => {
       const [totals, ...unchanged] = await Promise.all([
         Packer.totals(view),
         ...replacements.map(({ old }) => areUnchanged(view, old)),

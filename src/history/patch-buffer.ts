@@ -5,7 +5,7 @@ import { BloomFilter } from './bloom-filter.ts'
 import type { Committer } from './committer.ts'
 import type { HistoryLimits } from './limits.ts'
 import { MemoryRelief } from './memory-relief.ts'
-import type { Payload } from './record.ts'
+import { type Payload, payloadLength } from './record.ts'
 import {
   abandonStage,
   assertStaged,
@@ -25,6 +25,13 @@ const FILTER_PROBES = 4
 export interface Target {
   readonly key: Uint8Array
   readonly target: Payload | undefined
+  /** The live record that the target was found to differ from, if it was kept. */
+  readonly current?: CurrentRecord | undefined
+}
+
+/** A live record as it is stored; `undefined` where there is none. */
+export interface CurrentRecord {
+  readonly stored: Uint8Array | undefined
 }
 
 /**
@@ -39,6 +46,8 @@ export class PatchBuffer {
   readonly #limits: HistoryLimits
   #rows = new Map<string, Target>()
   #bytes = 0
+  /** Of the live records that were kept. */
+  #currentBytes = 0
   #stage: StageId | undefined
   #runs = 0
   #rowsStaged = 0
@@ -77,10 +86,16 @@ export class PatchBuffer {
     return this.#rows.size
   }
 
-  /** Adds a target; a later one for the same key wins. Await {@link PatchBuffer.relieve} every now and then. */
-  add(key: Uint8Array, target: Payload | undefined): void {
-    this.#rows.set(toByteString(key), { key, target })
-    this.#bytes += key.byteLength + (target?.bytes.byteLength ?? 0)
+  /**
+   * Adds a target; a later one for the same key wins. Await {@link PatchBuffer.relieve} every now and then. `current` is the
+   * live record, where that was read and differs: unless others commit meanwhile, it is not read again.
+   */
+  add(key: Uint8Array, target: Payload | undefined, current?: CurrentRecord): void {
+    // As much again as the patch may take.
+    const isKept = current !== undefined && this.#currentBytes < this.#limits.patchBytes
+    this.#rows.set(toByteString(key), { key, target, current: isKept ? current : undefined })
+    this.#bytes += key.byteLength + (target === undefined ? 0 : payloadLength(target))
+    if (isKept) this.#currentBytes += current.stored?.byteLength ?? 0
   }
 
   /** Moves rows to the stage if memory asks for it. */
@@ -99,6 +114,7 @@ export class PatchBuffer {
     const targets = [...this.#rows.values()].sort((a, b) => compareBytes(a.key, b.key))
     this.#rows = new Map()
     this.#bytes = 0
+    this.#currentBytes = 0
     this.#runs++
     const { stageRows, stageBytes } = this.#limits
     let start = 0

@@ -10,7 +10,7 @@ import { type MaybePromise, whenBoth, whenReady } from '../core/maybe-promise.ts
 import type { FloorQuery, Page, Row, ScanRange, View } from '../engine/engine.ts'
 import type { HistoryLimits } from './limits.ts'
 import { type ParsedRecord, parseBorrowedRecord, parseRecord, TOMBSTONE } from './record.ts'
-import { versionAt, versionsOf } from './version-row.ts'
+import { type ChainVisitor, versionAt, versionsOf } from './version-row.ts'
 
 /** The rows of a key in the history, oldest first. */
 export async function* versionRows(view: View, key: Uint8Array): AsyncGenerator<Row, void, undefined> {
@@ -49,8 +49,16 @@ export interface KeyedRecord {
 }
 
 /** The newest version of `key` in the history with a birth up to `epoch`: a value, a tombstone, or none. */
-function readVersion(view: View, key: Uint8Array, epoch: number): MaybePromise<ParsedRecord | undefined> {
-  return whenReady(view.seek('history', floorQuery(key, epoch)), row => row && versionAt(row, epoch))
+function readVersion(
+  view: View,
+  key: Uint8Array,
+  epoch: number,
+  onChain: ChainVisitor | undefined,
+): MaybePromise<ParsedRecord | undefined> {
+  return whenReady(
+    view.seek('history', floorQuery(key, epoch)),
+    row => row && versionAt(row, epoch, key, onChain),
+  )
 }
 
 /** Asks for the row of `key` that holds its newest version born by `epoch`. */
@@ -63,19 +71,20 @@ export function floorQuery(key: Uint8Array, epoch: number): FloorQuery {
  *
  * The live record was born after every version in the history (or with a tombstone, over which it wins), so that one
  * lookup answers where nothing changed since, and one lookup and a seek where something did. The epoch may still be on
- * its way.
+ * its way. Is the version found in a chain, `onChain` is told which.
  */
 export function readAt(
   view: View,
   key: Uint8Array,
   epochOrPromise: MaybePromise<number>,
+  onChain?: ChainVisitor,
 ): MaybePromise<ParsedRecord | undefined> {
   return whenBoth(epochOrPromise, view.get('live', key), (epoch, bytes) => {
     if (bytes !== undefined) {
       const record = parseRecord(key, bytes)
       if (record.birth <= epoch) return record
     }
-    return whenReady(readVersion(view, key, epoch), presentRecord)
+    return whenReady(readVersion(view, key, epoch, onChain), presentRecord)
   })
 }
 
@@ -130,14 +139,18 @@ function presentRecords(
   if (older.length === 0) return records
   const queries = older.map(i => floorQuery(keys[i] as Uint8Array, epoch))
   return whenReady(view.seekMany('history', queries), rows => {
-    for (const [j, row] of rows.entries()) {
-      if (row !== undefined) records[older[j] as number] = presentRecord(versionAt(row, epoch))
+    for (let j = 0; j < rows.length; j++) {
+      const row = rows[j]
+      if (row === undefined) continue
+      const i = older[j] as number
+      records[i] = presentRecord(versionAt(row, epoch, keys[i] as Uint8Array))
     }
     return records
   })
 }
 
-function presentRecord(record: ParsedRecord | undefined): ParsedRecord | undefined {
+/** A record, unless it says that there is none. */
+export function presentRecord(record: ParsedRecord | undefined): ParsedRecord | undefined {
   return record?.codec === TOMBSTONE ? undefined : record
 }
 
@@ -214,7 +227,9 @@ export async function scanAt(
     older.map(i => floorQuery(keys[i] as Uint8Array, epoch)),
   )
   for (const [j, row] of versions.entries()) {
-    if (row !== undefined) records[older[j] as number] = presentRecord(versionAt(row, epoch))
+    if (row === undefined) continue
+    const i = older[j] as number
+    records[i] = presentRecord(versionAt(row, epoch, keys[i] as Uint8Array))
   }
   const found: KeyedRecord[] = []
   for (const [i, key] of keys.entries()) {

@@ -144,7 +144,7 @@ export function encodeRecord(key: Uint8Array, birth: number, payload: Payload): 
   const record = Buffer.allocUnsafe(end + CHECKSUM_BYTES)
   record[0] = payload.codec
   const header = writeVarint(record, 1, birth)
-  if (payload instanceof TextPayload) record.write(payload.text, header, 'utf8')
+  if (payload instanceof TextPayload) payload.write(record, header)
   else record.set(payload.bytes, header)
   record.writeUInt32LE(checksumOfRange(record, 0, end, checksum(key)), end)
   return record
@@ -173,19 +173,27 @@ export function parseBorrowedRecord(key: Uint8Array, buffer: Uint8Array, length:
  * @throws {DataIntegrityError} if it is not what was written under this key.
  */
 export function payloadStart(key: Uint8Array, buffer: Uint8Array, length: number): number {
-  return parse(key, buffer, length, true).start
+  assertIntact(key, buffer, length)
+  // The common case by hand: an epoch below 128 is one byte.
+  if ((buffer[1] as number) < 0x80) return 2
+  const reader = new VarintReader(buffer, 1, length - CHECKSUM_BYTES)
+  reader.next()
+  return reader.offset
 }
 
 function parse(key: Uint8Array, record: Uint8Array, length: number, isBorrowed: boolean): StoredRecord {
+  assertIntact(key, record, length)
   const end = length - CHECKSUM_BYTES
-  if (end >= 2 && checksumOfRange(record, 0, length, checksum(key)) === CHECKED) {
-    // The common case by hand: an epoch below 128 is one byte.
-    const first = record[1] as number
-    if (first < 0x80) return new StoredRecord(record, first, 2, end, isBorrowed)
-    const reader = new VarintReader(record, 1, end)
-    const birth = reader.next()
-    return new StoredRecord(record, birth, reader.offset, end, isBorrowed)
-  }
+  const first = record[1] as number
+  if (first < 0x80) return new StoredRecord(record, first, 2, end, isBorrowed)
+  const reader = new VarintReader(record, 1, end)
+  const birth = reader.next()
+  return new StoredRecord(record, birth, reader.offset, end, isBorrowed)
+}
+
+function assertIntact(key: Uint8Array, record: Uint8Array, length: number): void {
+  const isWhole = length >= CHECKSUM_BYTES + 2
+  if (isWhole && checksumOfRange(record, 0, length, checksum(key)) === CHECKED) return
   throw new DataIntegrityError(
     `The record of key ${JSON.stringify(keyText(key))} does not match its checksum: the stored data is damaged. Run verify() to see how far the damage goes.`,
   )
@@ -222,6 +230,20 @@ class StoredRecord implements ParsedRecord {
     return this.#isBorrowed ? Buffer.from(view) : view
   }
 
+  /** All of the record, where it is in memory of its own. */
+  get stored(): Uint8Array | undefined {
+    return this.#isBorrowed ? undefined : this.#record
+  }
+
+  /** Whether the payload is this text, of ASCII characters. */
+  hasText(text: string): boolean {
+    const { length } = text
+    if (this.byteLength !== length) return false
+    // What differs mostly does so before long.
+    for (let i = 0; i < length; i++) if (this.#record[this.start + i] !== text.charCodeAt(i)) return false
+    return true
+  }
+
   text(): string {
     return asBuffer(this.#record).toString('utf8', this.start, this.start + this.byteLength)
   }
@@ -243,6 +265,20 @@ class TextPayload implements Payload {
     this.#bytes ??= Buffer.from(this.text)
     return this.#bytes
   }
+
+  get isAscii(): boolean {
+    return this.byteLength === this.text.length
+  }
+
+  write(target: Buffer, at: number): void {
+    // A third of the time of UTF-8, in which these characters are the same bytes.
+    target.write(this.text, at, this.isAscii ? 'latin1' : 'utf8')
+  }
+}
+
+/** A record as it is stored, if it was read so: not if it comes out of a chain. */
+export function storedRecord(record: ParsedRecord): Uint8Array | undefined {
+  return record instanceof StoredRecord ? record.stored : undefined
 }
 
 /** How many bytes a payload takes. */
@@ -254,6 +290,8 @@ export function payloadLength(payload: Payload): number {
 
 /** Whether two payloads are stored in the same bytes. */
 export function samePayload(a: Payload, b: Payload): boolean {
+  if (a instanceof StoredRecord && b instanceof TextPayload && b.isAscii)
+    return a.codec === b.codec && a.hasText(b.text)
   return a.codec === b.codec && payloadLength(a) === payloadLength(b) && asBuffer(a.bytes).equals(b.bytes)
 }
 

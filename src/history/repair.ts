@@ -426,13 +426,13 @@ class Repair {
     let listed = 0
     const list = (key: Uint8Array, birth: number): void => {
       if (birth < firstListed) return
-      let keys = lists.get(birth)
-      if (keys === undefined) {
-        keys = new Map()
-        lists.set(birth, keys)
+      let changes = lists.get(birth)
+      if (changes === undefined) {
+        // What is said of bytes stands in `bytes`.
+        changes = { keys: [], bytes: 0 }
+        lists.set(birth, changes)
       }
-      // What is said of bytes stands in `bytes`.
-      keys.set(toByteString(key), 0)
+      changes.keys.push(toByteString(key))
       listed++
     }
     for await (const state of this.#states()) {
@@ -708,8 +708,8 @@ async function writeLists(writer: StoreWriter, lists: Map<number, ChangedKeys>):
   lists.clear()
   for (let start = 0; start < all.length; start += ROWS_A_COMMIT) {
     await writer.commit(async (view, batch) => {
-      for (const [epoch, keys] of all.slice(start, start + ROWS_A_COMMIT)) {
-        await appendRun(view, batch, epoch, keys, DEFAULT_LIMITS)
+      for (const [epoch, changes] of all.slice(start, start + ROWS_A_COMMIT)) {
+        await appendRun(view, batch, epoch, changes, DEFAULT_LIMITS)
       }
     })
   }

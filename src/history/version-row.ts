@@ -1,9 +1,9 @@
 import { DataIntegrityError } from '../core/errors.ts'
-import { keyText, splitVersionKey, versionKey } from '../core/key.ts'
+import { birthIn, keyText, splitVersionKey, versionKey } from '../core/key.ts'
 import { JSON_CODEC } from '../core/value-codec.ts'
 import { type Chain, openChain } from '../delta/chain-record.ts'
 import type { Row } from '../engine/engine.ts'
-import { keepChain, knownChain } from './chain-cache.ts'
+import { type KeptChain, keepChain, knownChain } from './chain-cache.ts'
 import { CHAIN, encodeRecord, type ParsedRecord, parseRecord } from './record.ts'
 import { PATCHED, resolvePatch } from './structural-chain.ts'
 
@@ -24,8 +24,12 @@ export interface VersionRow {
 /** @throws {DataIntegrityError} if the row is not what was written there. */
 export function parseVersionRow(row: Row): VersionRow {
   const { key, birth } = splitVersionKey(row.key)
-  const record = marked(row.key, () => parseRecord(key, row.value))
-  if (record.birth === birth) return { key, record }
+  return { key, record: parseVersion(key, birth, row) }
+}
+
+function parseVersion(key: Uint8Array, birth: number, row: Row): ParsedRecord {
+  const record = parseMarked(key, row)
+  if (record.birth === birth) return record
   throw mark(
     row.key,
     new DataIntegrityError(
@@ -47,35 +51,46 @@ function mark(rowKey: Uint8Array, error: DataIntegrityError): DataIntegrityError
   return error
 }
 
-function marked<T>(rowKey: Uint8Array, read: () => T): T {
+function parseMarked(key: Uint8Array, row: Row): ParsedRecord {
   try {
-    return read()
+    return parseRecord(key, row.value)
   } catch (error) {
-    throw error instanceof DataIntegrityError ? mark(rowKey, error) : error
+    throw error instanceof DataIntegrityError ? mark(row.key, error) : error
   }
 }
 
-/** The version in a row that a reader at `epoch` sees. The row is the floor of that epoch. */
-export function versionAt(row: Row, epoch: number): ParsedRecord {
-  const known = row.value[0] === CHAIN ? knownChain(row) : undefined
+/** Is told the chain that a version was read from. */
+export type ChainVisitor = (chain: KeptChain) => void
+
+/**
+ * The version in a row that a reader at `epoch` sees. The row is the floor of that epoch, of its `key`, which who has asked
+ * for it mostly has at hand.
+ */
+export function versionAt(
+  row: Row,
+  epoch: number,
+  key = splitVersionKey(row.key).key,
+  onChain?: ChainVisitor,
+): ParsedRecord {
+  if (row.value[0] !== CHAIN) return parseVersion(key, birthIn(row.key), row)
+  const known = knownChain(row)
   if (known !== undefined) {
-    const { key, chain } = known
-    const index = chain.indexAt(epoch)
-    return inChain(key, chain.births[0] as number, () => known.version(index, chainedVersion))
+    onChain?.(known)
+    return keptVersion(known, known.indexAt(epoch))
   }
-  const { key, record } = parseVersionRow(row)
-  if (record.codec !== CHAIN) return record
+  const record = parseVersion(key, birthIn(row.key), row)
   return inChain(key, record.birth, () => {
-    const chain = openKeptChain(row, key, record)
-    return chainedVersion(chain, chain.indexAt(epoch))
+    const chain = openChain(record.bytes)
+    const version = chainedVersion(chain, chain.indexAt(epoch))
+    const kept = keepChain(row, key, record.bytes, chain)
+    onChain?.(kept)
+    return version
   })
 }
 
-/** Opens the chain of a row that is not known, and keeps it. */
-function openKeptChain(row: Row, key: Uint8Array, record: ParsedRecord): Chain {
-  const chain = openChain(record.bytes)
-  keepChain(row, key, chain)
-  return chain
+/** A version of a chain of the cache. */
+export function keptVersion(kept: KeptChain, index: number): ParsedRecord {
+  return inChain(kept.key, kept.births[0] as number, () => kept.version(index, chainedVersion))
 }
 
 /** All versions of a row, oldest first. */
@@ -94,7 +109,7 @@ export function birthsOf(row: Row): { readonly birth: number; readonly codec: nu
   const { key, record } = parseVersionRow(row)
   if (record.codec !== CHAIN) return [record]
   return inChain(key, record.birth, () => {
-    const chain = knownChain(row)?.chain ?? openKeptChain(row, key, record)
+    const chain = knownChain(row)?.open() ?? openChain(record.bytes)
     return chain.births.map((birth, i) => ({ birth, codec: chain.codecs[i] as number }))
   })
 }

@@ -11,13 +11,7 @@ import type { EngineStats } from '../engine/engine.ts'
 import type { BulkSource } from '../history/bulk-commit.ts'
 import type { CompactOptions, CompactSummary, History } from '../history/history.ts'
 import type { PackTotals } from '../history/packer.ts'
-import {
-  decodePayload,
-  encodePayload,
-  type Payload,
-  payloadLength,
-  payloadsEqual,
-} from '../history/record.ts'
+import { decodePayload, encodePayload, type Payload, payloadLength } from '../history/record.ts'
 import { checkVerifyOptions, type Verification, type VerifyOptions } from '../history/verify.ts'
 import type { Difference, SnapshotComparison } from '../snapshot/compare.ts'
 import type { ExportSnapshotOptions } from '../snapshot/export-snapshot.ts'
@@ -243,29 +237,23 @@ export class Persistence<S = Record<string, unknown>> implements ReadableState<S
       const pairs: Iterable<unknown> = isIterable(entries)
         ? entries
         : Object.entries(propertiesOf(entries, 'entries'))
-      const targets = new Map<string, { readonly key: Uint8Array; readonly payload: Payload }>()
+      const targets = new Map<string, Payload>()
       const encode = (value: unknown): Payload => encodePayload(value, this.#parts.compression)
+      const keys: Uint8Array[] = []
       let bytes = 0
       for (const pair of pairs) {
         if (!Array.isArray(pair)) throw invalidOption('entries', 'made of [key, value] pairs', pair)
-        const key = this.#history.keys.encode(pair[0])
-        const payload = encodeUnder(pair[0] as string, pair[1], encode)
+        const name = pair[0] as string
+        if (!targets.has(name)) keys.push(this.#history.keys.encode(name))
+        const payload = encodeUnder(name, pair[1], encode)
         bytes += payloadLength(payload)
-        targets.set(pair[0] as string, { key, payload })
+        targets.set(name, payload)
       }
       meter.bytes += bytes
-      const { operationId, value } = await this.#history.mutate({
-        keys: Array.from(targets.values(), ({ key }) => key),
+      const { operationId, value } = await this.#history.putAll({
+        keys,
+        payloads: [...targets.values()],
         bytes,
-        apply(draft) {
-          let set = 0
-          for (const { key, payload } of targets.values()) {
-            if (payloadsEqual(draft.get(key), payload)) continue
-            draft.set(key, payload)
-            set++
-          }
-          return { set, deleted: 0, unchanged: targets.size - set }
-        },
       })
       return { operationId, ...value }
     })

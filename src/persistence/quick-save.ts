@@ -1,16 +1,13 @@
 import { toByteString } from '../core/bytes.ts'
 import { isPromiseLike } from '../core/maybe-promise.ts'
-import { encodedEqual, encodeValue } from '../core/value-codec.ts'
-import type { View } from '../engine/engine.ts'
+import type { ScanRange, View } from '../engine/engine.ts'
 import type { BulkSource } from '../history/bulk-commit.ts'
 import type { History } from '../history/history.ts'
 import type { Target } from '../history/patch-buffer.ts'
 import { scanLive } from '../history/reader.ts'
-import { decodePayload, fromPayload, type Payload, parseRecord, toPayload } from '../history/record.ts'
+import { decodePayload, type Payload, parseRecord } from '../history/record.ts'
+import { type EncodeUnder, StateComparison } from './state-comparison.ts'
 import { StoredRows } from './stored-rows.ts'
-
-/** How a value is encoded that stands under a key: what is thrown may say so. */
-export type EncodeUnder = <T>(key: string, value: unknown, encode: (value: unknown) => T) => T
 
 /** In what a state differs from that of the store, and what it is the difference to. */
 export class QuickDifference {
@@ -111,61 +108,23 @@ function compareIn(
   if (view.visit === undefined) return undefined
   const head = history.headIn(view)
   if (isPromiseLike(head) || head.pending !== 0) return undefined
-  const { patchKeys, patchBytes } = history.limits
-  const names = Object.keys(data)
+  const { patchKeys, comparedRows } = history.limits
+  let names: readonly string[] = Object.keys(data)
   if (Math.abs(head.size - names.length) >= patchKeys) return undefined
-  const rows = new StoredRows(head.size, names.length)
-  const bytesRead = readRows(view, rows)
-
-  const { keys } = history
-  const changes = new Map<string, Target>()
-  let changedBytes = 0
-  const change = (key: Uint8Array, target: Payload | undefined): boolean => {
-    changes.set(toByteString(key), { key, target })
-    changedBytes += key.byteLength + (target?.bytes.byteLength ?? 0)
-    return changes.size < patchKeys && changedBytes < patchBytes
+  const rows = new StoredRows(Math.max(1, Math.min(head.size, comparedRows)))
+  const comparison = new StateComparison(history, view, data, compression, encodeUnder)
+  let bytesRead = 0
+  for (let range: ScanRange | undefined = {}; range !== undefined && !comparison.isTooMuch; ) {
+    const taken = rows.take(view, range, names.length)
+    bytesRead += taken.bytes
+    range = taken.rest
+    names = comparison.compare(names, rows)
+    comparison.delete(rows.unfound())
   }
-  let bytes = 0
-  for (const name of names) {
-    const value = data[name]
-    const slot = rows.find(keys.encodeBriefly?.(name) ?? keys.encode(name))
-    const matched = slot < 0 ? -1 : rows.matchedBytes(slot, value)
-    if (matched >= 0) {
-      bytes += matched
-      continue
-    }
-    const encoded = encodeUnder(name, value, encodeValue)
-    bytes += encoded.bytes.byteLength
-    const key = keys.encode(name)
-    const stored = slot < 0 ? undefined : (rows.valueAt(slot) ?? storedIn(view, key))
-    if (stored !== undefined && encodedEqual(stored, encoded)) continue
-    if (!change(key, toPayload(encoded, compression))) return undefined
-  }
-  if (!rows.isFound) for (const key of rows.unfound()) if (!change(key, undefined)) return undefined
+  comparison.add(names)
+  if (comparison.isTooMuch) return undefined
+  const { bytes, changes } = comparison
   return new QuickDifference(history, view, head.sequence, changes, { bytes, bytesRead })
-}
-
-/** Takes in all rows; answers how many bytes they are. */
-function readRows(view: View, rows: StoredRows): number {
-  let bytes = 0
-  let last: Uint8Array | undefined
-  for (let more = true; more; ) {
-    let key: Uint8Array | undefined
-    more = view.visit?.('live', { gt: last }, (shown, record, length) => {
-      rows.add(shown, record, length)
-      bytes += length
-      key = shown
-    }) as boolean
-    last = key && Buffer.from(key)
-    if (last === undefined) break
-  }
-  return bytes
-}
-
-/** What a view that answers at once has under a key. */
-function storedIn(view: View, key: Uint8Array): ReturnType<typeof fromPayload> | undefined {
-  const record = view.get('live', key) as Uint8Array | undefined
-  return record && fromPayload(parseRecord(key, record))
 }
 
 /**

@@ -1,5 +1,7 @@
+import { decodeValue, type EncodedValue, JSON_CODEC } from '../core/value-codec.ts'
 import { binaryBodyLength } from '../delta/binary-body.ts'
 import { createPatch, type JsonPatchOperation } from '../delta/json-patch.ts'
+import { scalarPatch } from '../delta/scalar-patch.ts'
 import { encodeBody } from '../delta/strategies.ts'
 import { readAgainIfLost } from '../engine/view-lost.ts'
 import type { History, Moment } from '../history/history.ts'
@@ -94,6 +96,13 @@ export async function* diff(
   }
 }
 
+function patchOf(before: EncodedValue, after: EncodedValue): JsonPatchOperation[] {
+  const areTexts = before.codec === JSON_CODEC && after.codec === JSON_CODEC
+  const patch = areTexts ? scalarPatch(before.bytes, after.bytes) : undefined
+  if (patch !== undefined) return patch
+  return createPatch(decodeValue(before.codec, before.bytes), decodeValue(after.codec, after.bytes))
+}
+
 function decode(record: ParsedRecord | undefined): unknown {
   return record && decodePayload(record)
 }
@@ -129,8 +138,9 @@ async function gather(
         added.push(key)
         bytes += encodeBody('compress', whole, whole).body.byteLength
       } else {
-        changed.push({ key, patch: createPatch(decode(before), decode(after)) })
-        bytes += binaryBodyLength(fromPayload(before).bytes, whole.bytes)
+        const old = fromPayload(before)
+        changed.push({ key, patch: patchOf(old, whole) })
+        bytes += binaryBodyLength(old.bytes, whole.bytes)
       }
     }
   }

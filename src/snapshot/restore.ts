@@ -1,7 +1,14 @@
 import type { BulkSource } from '../history/bulk-commit.ts'
 import type { History } from '../history/history.ts'
+import type { CurrentRecord } from '../history/patch-buffer.ts'
 import { readManyAt } from '../history/reader.ts'
-import { compressPayload, type ParsedRecord, type Payload, payloadsEqual } from '../history/record.ts'
+import {
+  compressPayload,
+  type ParsedRecord,
+  type Payload,
+  payloadsEqual,
+  storedRecord,
+} from '../history/record.ts'
 import { touchedRecords } from './touched-records.ts'
 
 /**
@@ -20,7 +27,7 @@ export function restoreSource(
     async prepare(patch) {
       for await (const chunk of touchedRecords(history, version, 'head')) {
         for (const { key, before, after } of chunk)
-          if (!payloadsEqual(before, after)) patch.add(key, toTarget(before))
+          if (!payloadsEqual(before, after)) patch.add(key, toTarget(before), currentRecord(after))
         await patch.relieve()
         signal?.throwIfAborted()
       }
@@ -30,4 +37,11 @@ export function restoreSource(
       return records.map(record => ({ target: toTarget(record) }))
     },
   }
+}
+
+/** What the head has of a key, as it is stored there. */
+function currentRecord(record: ParsedRecord | undefined): CurrentRecord | undefined {
+  if (record === undefined) return { stored: undefined }
+  const stored = storedRecord(record)
+  return stored && { stored }
 }

@@ -29,7 +29,9 @@ export interface TouchedOptions {
 
 /** Keys whose records are in memory together: at most so many, and fewer where they are large. */
 const MAX_CHUNK_KEYS = 1000
-const CHUNK_BYTES = 1024 * 1024
+/** More where each chunk is a round trip. */
+const CHUNK_BYTES = 128 * 1024
+const REMOTE_CHUNK_BYTES = 1024 * 1024
 /** The first chunk has no more keys than this, or, where the size of records is not known, than that. */
 const FIRST_CHUNK_KEYS = 128
 const BLIND_CHUNK_KEYS = 16
@@ -52,7 +54,7 @@ export async function* touchedRecords(
 ): AsyncGenerator<readonly TouchedRecord[], void, undefined> {
   const views = new RecentView(history, from, to, options.consistent === true)
   const turns = new Turns()
-  const size = new ChunkSize()
+  const size = new ChunkSize(history.engine.remote === true ? REMOTE_CHUNK_BYTES : CHUNK_BYTES)
   try {
     for await (const page of touchedKeys(history, views, options)) {
       size.expect(page.recordBytes)
@@ -133,14 +135,19 @@ class RecentView {
   }
 }
 
-/** How many keys are read at a time, so that their records take about {@link CHUNK_BYTES}, whatever their size. */
+/** How many keys are read at a time, so that their records take about so many bytes, whatever their size. */
 class ChunkSize {
   keys = 0
+  readonly #bytes: number
+
+  constructor(bytes: number) {
+    this.#bytes = bytes
+  }
 
   /** What records take on average, as far as is known before the first are read; 0 where it is not. */
   expect(recordBytes: number): void {
     if (this.keys > 0) return
-    const fitting = recordBytes === 0 ? BLIND_CHUNK_KEYS : Math.floor(CHUNK_BYTES / recordBytes)
+    const fitting = recordBytes === 0 ? BLIND_CHUNK_KEYS : Math.floor(this.#bytes / recordBytes)
     this.keys = Math.min(FIRST_CHUNK_KEYS, Math.max(1, fitting))
   }
 
@@ -148,7 +155,7 @@ class ChunkSize {
     let bytes = 0
     for (const side of sides)
       for (const record of side) bytes += record === undefined ? 0 : payloadLength(record)
-    const fitting = Math.floor(CHUNK_BYTES / Math.max(1, bytes / count))
+    const fitting = Math.floor(this.#bytes / Math.max(1, bytes / count))
     this.keys = Math.min(MAX_CHUNK_KEYS, GROWTH * this.keys, Math.max(1, fitting))
   }
 }

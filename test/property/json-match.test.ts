@@ -90,6 +90,26 @@ describe('isSurelyJsonOf', () => {
     expect(matches(record, JSON.stringify(record))).toBe(true)
   })
 
+  it('takes no character for the escape of another, nor the reverse', () => {
+    const spelt = fc.string({
+      unit: fc.constantFrom('\\', 'n', '\n', '"', 'u', '0', '\u0000', 'é'),
+      maxLength: 3,
+    })
+    fc.assert(
+      fc.property(spelt, spelt, (one, other) => {
+        expect(matches(one, `"${other}"`)).toBe(`"${other}"` === JSON.stringify(one))
+        expect(matches(one, JSON.stringify(other))).toBe(one === other && !one.includes('\u0000'))
+      }),
+      { numRuns: 5000 },
+    )
+    expect(matches('\\n', JSON.stringify('\n'))).toBe(false)
+  })
+
+  it('takes a character above ASCII for no single byte', () => {
+    for (const unit of ['\u0085', 'é', 'ÿ'])
+      expect(isSurelyJsonOf(unit, Buffer.from(`"${unit}"`, 'latin1'), 0, 3)).toBe(false)
+  })
+
   it('takes no bytes for a lone surrogate, which text escapes', () => {
     const bytes = Buffer.from([0x22, 0xf0, 0x8d, 0xa0, 0x80, 0x22])
     expect(isSurelyJsonOf('\ud800', bytes, 0, bytes.length)).toBe(false)

@@ -10,6 +10,7 @@ import { Persistence } from '../../src/persistence/persistence.ts'
 interface OpenOptions {
   /** Whether commits wait until they are on disk. */
   readonly flush?: boolean
+  readonly compression?: boolean
   /** How current records are read. */
   readonly openReads?: (history: History) => MaybePromise<CachedReads>
 }
@@ -19,12 +20,12 @@ export async function openWithLimits(
   engine: Engine,
   limits: Partial<HistoryLimits>,
   packing: Partial<PackerOptions> = {},
-  { flush = false, openReads = uncachedReads }: OpenOptions = {},
+  { flush = false, compression = true, openReads = uncachedReads }: OpenOptions = {},
 ): Promise<{ persistence: Persistence; history: History }> {
   const history = await History.open(engine, { limits, packing, flush })
   const persistence = new Persistence({
     history,
-    compression: true,
+    compression,
     reads: await openReads(history),
     delta: 'auto',
     logger: SILENT_LOGGER,

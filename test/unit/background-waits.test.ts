@@ -1,4 +1,4 @@
-import { expect, it, onTestFinished, vi } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import type { Engine } from '../../src/index.ts'
 import { openWithLimits } from '../support/open.ts'
 import { EMBEDDED, type EngineName, newPlace } from '../support/stores.ts'
@@ -133,3 +133,98 @@ it.each(EMBEDDED)(
     })
   },
 )
+
+/** An engine that tells which tables each commit writes to, and keeps the next one waiting when it is told to. */
+function slowEngine(engine: Engine) {
+  const written: string[][] = []
+  let waiting: (() => void) | undefined
+  let isHeld = false
+  const slow: Engine = {
+    ...engine,
+    async commit(build, options) {
+      if (isHeld) {
+        isHeld = false
+        await new Promise<void>(resolve => {
+          waiting = resolve
+        })
+      }
+      const tables = new Set<string>()
+      const value = await engine.commit(
+        (view, batch) =>
+          build(view, {
+            put(table, key, value) {
+              tables.add(table)
+              batch.put(table, key, value)
+            },
+            delete: batch.delete,
+          }),
+        options,
+      )
+      written.push([...tables].sort())
+      return value
+    },
+  }
+  return {
+    engine: slow,
+    written,
+    holdNext() {
+      isHeld = true
+    },
+    untilWaiting: () => vi.waitFor(() => expect(waiting).toBeDefined()),
+    goOn: () => waiting?.(),
+  }
+}
+
+describe.each(EMBEDDED)('work of the background that waits for the write lock, on %s', name => {
+  async function openWaiting() {
+    const { engine, ...slow } = slowEngine((await newPlace(name)).engine())
+    const { persistence: state, history } = await openWithLimits(engine, {})
+    onTestFinished(() => state.close())
+    await state.set('a', 1)
+    await state.createSnapshot()
+    slow.holdNext()
+    await slow.untilWaiting()
+    slow.written.length = 0
+    return { state, history, ...slow }
+  }
+
+  it('lets what callers have asked for meanwhile go first', async () => {
+    const { state, history, written, goOn } = await openWaiting()
+    const set = Promise.all([state.set('b', 2), state.update('a', () => 3)])
+    goOn()
+    await set
+    await history.maintain()
+    expect(written[0]).toEqual(['live', 'history', 'log', 'meta'].sort())
+    expect(written[1]).toContain('changes')
+    expect(await state.load()).toEqual({ a: 3, b: 2 })
+  })
+
+  it('does so once, however many of them there are', async () => {
+    const { state, history, written, goOn } = await openWaiting()
+    let sets = 0
+    const loop = async (): Promise<void> => {
+      while (sets < MANY && !written.some(tables => tables.includes('changes'))) await state.set('b', sets++)
+    }
+    const loops = [loop(), loop()]
+    goOn()
+    await Promise.all(loops)
+    expect(sets).toBeLessThan(MANY / 10)
+    await history.maintain()
+  })
+
+  it('rejects what of it cannot be made, and nothing else', async () => {
+    const { state, history, written, goOn } = await openWaiting()
+    const [bad, good] = [
+      state.update('a', () => {
+        throw new Error('not today')
+      }),
+      state.set('b', 2),
+    ]
+    goOn()
+    await expect(bad).rejects.toThrow('not today')
+    await good
+    await history.maintain()
+    expect(written.some(tables => tables.includes('changes'))).toBe(true)
+    expect(await state.load()).toEqual({ a: 1, b: 2 })
+  })
+})

@@ -36,6 +36,18 @@ const entries = (from: number, count: number, value: unknown): [string, unknown]
   Array.from({ length: count }, (_, i) => [`key ${from + i}`, value])
 
 describe.each(ENGINES)('counts of changes, on %s', name => {
+  it('know a key once that was written several times', async () => {
+    const place = await newPlace(name)
+    const { persistence: state, history } = await openWithLimits(place.engine(), {})
+    for (let i = 0; i < 3; i++) {
+      await state.set('twice', i)
+      await state.set(`once ${i}`, i)
+    }
+    await state.createSnapshot()
+    await history.maintain()
+    expect((await state.listSnapshots()).map(({ changes }) => changes)).toEqual([4])
+  })
+
   it('spare listSnapshots() the lists of snapshots that changed many keys', async () => {
     let scans = 0
     const place = await newPlace(name)

@@ -147,4 +147,24 @@ describe.each(ENGINES)('a damaged current record, on %s', name => {
     expect((await state.verify()).problems).toMatchObject([{ table: 'live', key: 'b' }])
     await state.close()
   })
+
+  it('fails its own call, and no other, where all of them set keys', async () => {
+    const { engine, state } = await filled(name, 'auto')
+    const key = encodeKey('b')
+    const stored = Buffer.from((await engine.get('live', key)) as Uint8Array)
+    stored[5] = (stored[5] as number) ^ 1
+    await engine.commit((_, batch) => batch.put('live', key, stored))
+    const before = await state.size()
+    const names = ['a', 'b', 'new', ...Array.from({ length: 1_000 }, (_, i) => `z${i}`)]
+    const calls = await Promise.allSettled(names.map(name => state.set(name, name)))
+    expect(names.filter((_, i) => calls[i]?.status === 'rejected')).toStrictEqual(['b'])
+    expect(await state.getMany(['a', 'new', 'z0', 'z999'])).toStrictEqual(['a', 'new', 'z0', 'z999'])
+    await expect(state.setMany({ c: 'other', b: 'other', d: 'other' })).rejects.toBeInstanceOf(
+      DataIntegrityError,
+    )
+    expect(await state.getMany(['c', 'd'])).not.toContain('other')
+    expect(await state.size()).toBe(before + 1_001)
+    expect((await state.verify()).problems).toMatchObject([{ table: 'live', key: 'b' }])
+    await state.close()
+  })
 })

@@ -374,3 +374,31 @@ describe.each(ENGINES)('a large commit, on %s', name => {
     }
   })
 })
+
+describe.each(ENGINES)('a restore of a few keys, on %s', name => {
+  it('preserves what others have written and sealed since it looked', async () => {
+    const place = await newPlace(name)
+    const { persistence: witness } = await openWithLimits(place.engine(), {})
+    await witness.save({ a: 1, b: 1, c: 1, d: 1 })
+    const first = await witness.createSnapshot()
+    await witness.save({ a: 2, b: 2, c: 2 })
+    const second = await witness.createSnapshot()
+    let third = ''
+    const engine = interceptCommits(place.engine(), {
+      async before() {
+        if (third !== '') return
+        await witness.setMany({ a: 3, d: 3, e: 3 })
+        await witness.delete('b')
+        third = await witness.createSnapshot()
+      },
+    })
+    const { persistence: state } = await openWithLimits(engine, {})
+    expect(await state.restoreSnapshot(first)).toMatchObject({ set: 4, deleted: 1, unchanged: 0 })
+    expect(await state.load()).toEqual({ a: 1, b: 1, c: 1, d: 1 })
+    expect(await state.getSnapshotData(second)).toEqual({ a: 2, b: 2, c: 2 })
+    expect(await state.getSnapshotData(third)).toEqual({ a: 3, c: 2, d: 3, e: 3 })
+    expect(await state.verify()).toMatchObject({ ok: true })
+    await state.close()
+    await witness.close()
+  })
+})

@@ -485,15 +485,3 @@ describe('damage', () => {
     await engine.close()
   })
 })
-
-test('compacts while more worker threads write than there are threads in the pool of Node', async () => {
-  const path = freshPath()
-  const engine = await openEngine(path)
-  const writers = await Promise.all(Array.from({ length: 6 }, () => start('worker thread', 'write', path)))
-  for (let i = 0; i < 3; i++) {
-    await engine.compact?.()
-    await Promise.all(writers.map(writer => once(writer, 'message')))
-  }
-  for (const writer of writers) (writer as Worker).postMessage('stop')
-  await Promise.all(writers.map(writer => once(writer, 'exit')))
-})

@@ -1,5 +1,6 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -66,8 +67,15 @@ async function startWaiting(): Promise<Waiting> {
 
 /** How many say that they wait for the lock. */
 async function marks({ path }: Place): Promise<number> {
-  const bytes = await readFile(join(path, 'TURNS'))
+  return countMarks(await readFile(join(path, 'TURNS')))
+}
+
+function countMarks(bytes: Uint8Array): number {
   return new BigUint64Array(Uint8Array.from(bytes).buffer).filter(mark => mark !== 0n).length
+}
+
+function marksNow({ path }: Place): number {
+  return countMarks(readFileSync(join(path, 'TURNS')))
 }
 
 describe.each([
@@ -142,6 +150,36 @@ describe('a process that waits for the lock, and is slow to take it', () => {
     waiting.peer.kill('SIGCONT')
     await done
     expect(await commitMany(waiting, 1)).toBe(0)
+  })
+})
+
+/** Enough keys for a turn of their own. */
+const LARGE = Array.from({ length: 5000 }, (_, i) => [`key ${i}`, i] as const)
+
+describe('a large commit', () => {
+  it('has its turn kept from the call on', async () => {
+    const place = await newPlace('lmdb')
+    const state = await place.open()
+    const engine = place.engine()
+    await engine.open()
+    // Somebody who has been alone for a while sets no mark for a small one.
+    for (let i = 0; i < 20; i++) await state.set('counter', i)
+    const small = state.set('counter', 0)
+    expect(marksNow(place)).toBe(0)
+    await small
+    const large = state.setMany(LARGE)
+    expect(marksNow(place)).toBe(1)
+    await large
+    expect(marksNow(place)).toBe(0)
+    // Also while another commit has the lock.
+    await engine.commit(async () => {
+      const asked = state.setMany(LARGE)
+      expect(marksNow(place)).toBe(1)
+      asked.catch(() => undefined)
+    })
+    await state.set('counter', 1)
+    expect(marksNow(place)).toBe(0)
+    await engine.close()
   })
 })
 

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
 import type { Engine } from '../../src/engine/engine.ts'
 import { lmdb } from '../../src/engine/lmdb.ts'
@@ -102,6 +103,27 @@ describe('trim() of the LMDB engine', () => {
     ])
     for (let i = 0; i < 30; i++) expect(await engine.get('meta', keyOf(i))).toEqual(keyOf(i))
     await engine.close()
+  })
+})
+
+describe('the background after a snapshot', () => {
+  it('lets an engine keep what it holds in memory, where it has done little', async () => {
+    let trims = 0
+    const engine: Engine = {
+      ...memory(),
+      trim() {
+        trims++
+      },
+    }
+    const persistence = await createPersistence({ engine })
+    for (let i = 0; i < 12; i++) {
+      await persistence.setMany({ a: i, b: i })
+      await persistence.createSnapshot()
+      // Turns in which it folds what was committed, and finds that nothing else is to be done.
+      for (let turn = 0; turn < 10; turn++) await nextTurn()
+    }
+    expect(trims).toBe(0)
+    await persistence.close()
   })
 })
 

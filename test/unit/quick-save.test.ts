@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import * as fc from 'fast-check'
 import { describe, expect, it, onTestFinished } from 'vitest'
+import type { HistoryLimits } from '../../src/history/limits.ts'
 import { type Engine, type Persistence, UnserializableValueError } from '../../src/index.ts'
 import { interceptCommits } from '../support/intercepted-engine.ts'
 import { openWithLimits } from '../support/open.ts'
@@ -65,8 +66,15 @@ async function openBesideOthers(limits = {}): Promise<{
 }
 
 describe('save() of a state that is mostly there', () => {
-  it('makes the state what was given, and counts what that took', async () => {
-    const store = await open()
+  it.each<[string, Partial<HistoryLimits>, boolean]>([
+    ['with all rows at once', {}, true],
+    ['with a row at a time', { comparedRows: 1 }, true],
+    ['with a few rows at a time', { comparedRows: 3 }, true],
+    ['of which nothing is compressed', { comparedRows: 5 }, false],
+  ])('compares it %s, makes it the state, and counts what that took', async (_, limits, compression) => {
+    const place = await newPlace('lmdb')
+    const { persistence: store } = await openWithLimits(place.engine(), limits, {}, { compression })
+    onTestFinished(() => store.close())
     let before: State = {}
     await fc.assert(
       fc.asyncProperty(states, fc.boolean(), async (given, isMixed) => {
@@ -91,6 +99,27 @@ describe('save() of a state that is mostly there', () => {
       }),
       { numRuns: 150 },
     )
+  })
+
+  it('compares many rows of all lengths, more than there is room for at a time', async () => {
+    const place = await newPlace('lmdb')
+    const { persistence: store } = await openWithLimits(
+      place.engine(),
+      { comparedRows: 700 },
+      {},
+      { compression: false },
+    )
+    onTestFinished(() => store.close())
+    const nameOf = (i: number): string => 'key '.repeat((i * 7) % 200) + i
+    const state: State = {}
+    for (let i = 0; i < 3000; i++) state[nameOf(i)] = { i, text: 'é'.repeat((i * 31) % 2500) }
+    await store.save(state)
+    for (let i = 0; i < 3000; i += 100) state[nameOf(i)] = { i, text: 'changed' }
+    for (let i = 50; i < 3000; i += 300) delete state[nameOf(i)]
+    const after = { more: 1, ...state }
+    expect(await store.save(after)).toMatchObject({ set: 31, deleted: 10, unchanged: 2960 })
+    expect(isDeepStrictEqual(await store.load(), { ...after })).toBe(true)
+    expect(await store.save(after)).toMatchObject({ set: 0, deleted: 0, unchanged: 2991 })
   })
 
   it.each<Call>(['get', 'commit'])(

@@ -178,7 +178,8 @@ async function problemOf(file: string): Promise<string | undefined> {
   const handle = await ifPresent(open(file, constants.O_RDONLY))
   if (handle === undefined) return ABSENT
   try {
-    if ((await handle.stat()).size === 0) return ABSENT
+    const { size } = await handle.stat()
+    if (size === 0) return ABSENT
     if (!['x64', 'arm64'].includes(process.arch)) return undefined
     const read = async (position: number): Promise<DataView> =>
       new DataView((await handle.read(new Uint8Array(META.end), 0, META.end, position)).buffer.buffer)
@@ -195,9 +196,8 @@ async function problemOf(file: string): Promise<string | undefined> {
       little,
     )
     const pages = root === NO_PAGE ? 2n : root + 1n
-    // Only now: the file may have grown since, by commits that these pages tell of.
-    const { size } = await handle.stat()
-    if (BigInt(size) < pages * BigInt(pageSize)) return CUT_OFF
+    // Only now: commits make the file longer, and then say so.
+    if (BigInt((await handle.stat()).size) < pages * BigInt(pageSize)) return CUT_OFF
     const problem = KNOWS_PAGES ? problemOfPages(file) : undefined
     return problem && `${DAMAGED}${problem}`
   } catch (error) {

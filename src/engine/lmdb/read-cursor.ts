@@ -1,5 +1,6 @@
+import { EMPTY_BYTES } from '../../core/bytes.ts'
 import { briefKey } from '../../core/key.ts'
-import type { FloorQuery, Row, RowVisitor, ScanRange } from '../engine.ts'
+import type { FloorQuery, Page, Row, RowVisitor, ScanRange } from '../engine.ts'
 import { boundsOf, PAGE_BYTES, PAGE_ROWS } from '../scan.ts'
 import { keyBuffer, type Lmdb, peekFound, type ReadTransaction, type TableHandle } from './binding.ts'
 
@@ -15,6 +16,9 @@ export interface Found {
 }
 
 const NOTHING: Found = { row: undefined }
+
+/** Is shown a row: its key ends there in the buffer of keys, and the value is so many bytes of a buffer. */
+type FoundVisitor = (keys: Buffer, end: number, value: Uint8Array, length: number) => void
 
 /**
  * A cursor in one table of a read transaction. It is opened once: a range of lmdb-js opens one each time, which takes longer
@@ -40,35 +44,56 @@ export class ReadCursor {
     if (found === 0) return NOTHING
     const value = this.#value(found)
     if (value === undefined) return undefined
-    const end = KEY_AT + found
-    if (keys.bytes.compare(min, 0, min.byteLength, KEY_AT, end) < 0) return NOTHING
-    return { row: { key: copy(keys.bytes, KEY_AT, end), value: copy(value, 0, keys.numbers[0] as number) } }
+    if (isBelow(keys.bytes, found, min)) return NOTHING
+    return { row: { key: copy(keys.bytes, KEY_AT, found), value: copy(value, 0, keys.numbers[0] as number) } }
   }
 
-  /** Shows the rows of a page, forwards and with values; answers whether there are more. */
+  /** A page of rows. */
+  scan(range: ScanRange): Page | undefined {
+    const rows: Row[] = []
+    const more = this.#walk(range, (keys, end, value, length) =>
+      rows.push({
+        key: copy(keys, KEY_AT, end - KEY_AT),
+        value: length === 0 ? EMPTY_BYTES : copy(value, 0, length),
+      }),
+    )
+    return more === undefined ? undefined : { rows, more }
+  }
+
+  /** Shows the rows of a page; answers whether there are more. */
   visit(range: ScanRange, visit: RowVisitor): boolean | undefined {
+    return this.#walk(range, (keys, end, value, length) => visit(briefKey(keys, KEY_AT, end), value, length))
+  }
+
+  #walk(range: ScanRange, meet: FoundVisitor): boolean | undefined {
     const keys = keyBuffer()
-    if (keys === undefined || range.reverse === true || range.keysOnly === true) return undefined
+    if (keys === undefined) return undefined
+    const { reverse = false, keysOnly = false } = range
     const { lower, upper } = boundsOf(range)
-    if (lower !== undefined) keys.bytes.set(lower.key)
+    // No key is below an empty one. To LMDB it would mean that there is no bound.
+    if (upper?.key.byteLength === 0) return false
+    const [first, last] = reverse ? [upper, lower] : [lower, upper]
+    if (first !== undefined) keys.bytes.set(first.key)
     const { position, iterate } = this.#lmdb
     const { address } = this.#cursor
     const mostRows = Math.min(range.limit ?? PAGE_ROWS, PAGE_ROWS)
+    const flags = (keysOnly ? 0 : WITH_VALUE) | (reverse ? BACKWARDS : 0)
     let rows = 0
     let bytes = 0
-    let found = position(address, WITH_VALUE, 0, lower?.key.byteLength ?? 0, 0)
-    if (found > 0 && lower?.inclusive === false && isFound(keys.bytes, found, lower.key))
+    let found = position(address, flags, 0, first?.key.byteLength ?? 0, 0)
+    if (found > 0 && first?.inclusive === false && isFound(keys.bytes, found, first.key))
       found = iterate(address)
     for (; found !== 0; found = iterate(address)) {
-      const value = this.#value(found)
+      const value = keysOnly && found > 0 ? EMPTY_BYTES : this.#value(found)
       if (value === undefined) return rows === 0 ? undefined : true
       const end = KEY_AT + found
-      if (upper !== undefined) {
-        const order = keys.bytes.compare(upper.key, 0, upper.key.byteLength, KEY_AT, end)
-        if (order > 0 || (order === 0 && !upper.inclusive)) return false
+      if (last !== undefined) {
+        const order = keys.bytes.compare(last.key, 0, last.key.byteLength, KEY_AT, end)
+        if (reverse ? order < 0 : order > 0) return false
+        if (order === 0 && !last.inclusive) return false
       }
-      const length = keys.numbers[0] as number
-      visit(briefKey(keys.bytes, KEY_AT, end), value, length)
+      const length = keysOnly ? 0 : (keys.numbers[0] as number)
+      meet(keys.bytes, end, value, length)
       rows++
       bytes += found + length
       if (rows >= mostRows || bytes >= PAGE_BYTES) return true
@@ -94,6 +119,22 @@ function isFound(keys: Buffer, length: number, key: Uint8Array): boolean {
   return keys.compare(key, 0, key.byteLength, KEY_AT, KEY_AT + length) === 0
 }
 
-function copy(bytes: Uint8Array, start: number, end: number): Uint8Array {
-  return Buffer.from(bytes.subarray(start, end))
+/** Whether the key that was found is below another: by hand, as keys are short, and most differ in their last bytes. */
+function isBelow(keys: Uint8Array, length: number, min: Uint8Array): boolean {
+  const both = Math.min(length, min.byteLength)
+  for (let i = 0; i < both; i++) {
+    const difference = (keys[KEY_AT + i] as number) - (min[i] as number)
+    if (difference !== 0) return difference < 0
+  }
+  return length < min.byteLength
+}
+
+/** So few bytes are copied sooner one by one than by a call, which takes a view of them. */
+const FEW_BYTES = 32
+
+function copy(bytes: Uint8Array, start: number, length: number): Uint8Array {
+  const copied = Buffer.allocUnsafe(length)
+  if (length > FEW_BYTES) copied.set(bytes.subarray(start, start + length))
+  else for (let i = 0; i < length; i++) copied[i] = bytes[start + i] as number
+  return copied
 }

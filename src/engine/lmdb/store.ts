@@ -44,6 +44,8 @@ export interface LmdbStore {
   peek(table: Table, key: Uint8Array): Peeked | undefined
   /** A view of the newest commit. `assertOpen` throws once the engine that it belongs to is closed. */
   read(assertOpen: () => void): View
+  /** Says that a commit is about to be asked for that is to be kept a turn for. */
+  announce(): void
   commit<T>(
     build: (view: View, batch: Batch) => MaybePromise<T>,
     options: CommitOptions | undefined,
@@ -195,8 +197,10 @@ async function openStore(folder: StoreFolder): Promise<LmdbStore> {
     options?: CommitOptions,
   ): Promise<T> {
     for (;;) {
-      if (current().writer === undefined) throw readOnly(path)
-      await turns.ask()
+      const writing = current().writer
+      if (writing === undefined) throw readOnly(path)
+      const turn = turns.ask(writing.newestTransaction())
+      if (turn !== undefined) await turn
       let outcome: T | typeof MOVED
       let generation: number
       try {
@@ -213,7 +217,8 @@ async function openStore(folder: StoreFolder): Promise<LmdbStore> {
             return name(generation).then(() => build(writer, generation))
           },
           () => apply(writer),
-          options,
+          // Among others, who makes one commit after the other without a pause would leave them behind.
+          { flush: options?.flush, brief: options?.brief === true && turns.isAlone() },
         )
       } finally {
         turns.done()
@@ -320,8 +325,12 @@ async function openStore(folder: StoreFolder): Promise<LmdbStore> {
       })
     },
 
-    commit: (build, options) =>
-      commits.run(async () => {
+    announce: turns.announce,
+
+    commit(build, options) {
+      // Among others, the turn begins with the call.
+      if (writable && !turns.isAlone()) turns.announce()
+      return commits.run(async () => {
         if (options?.flush === true) await list()
         let operations: readonly WriteOperation[] = []
         let view: View | undefined
@@ -339,7 +348,8 @@ async function openStore(folder: StoreFolder): Promise<LmdbStore> {
         } finally {
           view?.close()
         }
-      }),
+      })
+    },
 
     compact: options => commits.run(() => compact(options)),
     async trim() {

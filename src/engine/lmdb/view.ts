@@ -65,6 +65,8 @@ export class LmdbView implements View {
     const { lower, upper } = boundsOf(range)
     // No key is below an empty one. To LMDB it would mean that there is no bound.
     if (upper?.key.byteLength === 0) return { rows: [], more: false }
+    const page = this.#cursor(handle)?.scan(range)
+    if (page !== undefined) return page
     const [first, last] = range.reverse ? [upper, lower] : [lower, upper]
     const options = this.#range(range.reverse === true, first?.key, last?.key)
     options.exclusiveStart = first?.inclusive === false

@@ -12,7 +12,8 @@ import type { MaybePromise } from '../../core/maybe-promise.ts'
  * data, and clears it once they have the lock; who has been alone for a while does so only if they have to wait. Whoever
  * asks also looks at the marks: one that was there already when they last asked is of somebody who has been passed over,
  * and goes first. So a writer waits for two commits of another: the one that is under way, or has been asked for, when it
- * sets its mark, and the one that its mark is first seen at.
+ * sets its mark, and the one that its mark is first seen at. For a large commit the mark is set as soon as it is known that
+ * there will be one.
  *
  * Marks are advice; it is the lock that keeps commits apart. Nobody waits for each other: who lets a mark go first has
  * committed since they saw it, so their own is the younger one. A mark whose owner has died, or is held up, is cleared by
@@ -21,8 +22,16 @@ import type { MaybePromise } from '../../core/maybe-promise.ts'
 
 /** The order of those who write to a store. Asked by one commit of this thread at a time. */
 export interface WriterTurns {
-  /** Says that the write lock is wanted. It is to be asked for once this has come to an end: mostly at once. */
-  ask(): MaybePromise<void>
+  /** Says that a commit is about to be asked for that is worth a mark in any case: nobody is to pass it over until then. */
+  announce(): void
+  /**
+   * Says that the write lock is wanted. It is to be asked for once this has come to an end: mostly at once.
+   *
+   * @param newest the number of the newest transaction
+   */
+  ask(newest: number): MaybePromise<void>
+  /** Whether nobody else has written for a while. */
+  isAlone(): boolean
   /** The lock has been got, for the transaction of this number. */
   begun(transaction: number): void
   /** The lock has been got, or is not wanted any more. */
@@ -62,6 +71,9 @@ export function createWriterTurns(store: string): WriterTurns {
   let file: number | null | undefined
   let reminder: NodeJS.Timeout | undefined
   let isMarked = false
+  /** Whether somebody of this thread waits for the lock, and whether a commit is announced that is not asked for yet. */
+  let isAsked = false
+  let isAnnounced = false
   /** The last transaction of this writer, and how many there were without one of somebody else between them. */
   let last = Number.NEGATIVE_INFINITY
   let commitsAlone = 0
@@ -80,6 +92,12 @@ export function createWriterTurns(store: string): WriterTurns {
     write(ownPlace, ownMark)
   }
 
+  /** Sets the mark for the next turn. */
+  function mark(): void {
+    ownMark[1] = (ownMark[1] as number) + 1
+    remind()
+  }
+
   /** Reads the marks. Answers whether there are any. */
   function look(): boolean {
     if (typeof file !== 'number') return false
@@ -89,6 +107,10 @@ export function createWriterTurns(store: string): WriterTurns {
       bytes.fill(0)
     }
     return !bytes.equals(NO_MARKS)
+  }
+
+  function isSet(place: number): boolean {
+    return marks[place * MARK_WORDS] !== 0
   }
 
   /** Whether the mark at a place is there, and was there before. */
@@ -113,19 +135,52 @@ export function createWriterTurns(store: string): WriterTurns {
   }
 
   function done(): void {
+    if (!isAsked) return
+    isAsked = false
     clearInterval(reminder)
+    if (isAnnounced) {
+      // A new one: if it were older than the turn that has come to its end, two could wait for each other, see above.
+      mark()
+      return
+    }
     if (isMarked) write(ownPlace, NO_MARK)
     isMarked = false
   }
 
+  /** Whether this writer's mark is among those that were read. */
+  function isShown(): boolean {
+    const at = ownPlace * MARK_WORDS
+    return marks[at] === ownMark[0] && marks[at + 1] === ownMark[1]
+  }
+
   return {
-    ask() {
+    announce() {
+      if (isAnnounced) return
+      isAnnounced = true
       if (file === undefined) file = openFile(store)
-      const passedOver = look() ? ALL_PLACES.filter(place => place !== ownPlace && isOld(place)) : []
+      if (!isAsked) mark()
+    },
+
+    isAlone: () => commitsAlone >= ALONE_COMMITS,
+
+    ask(newest) {
+      if (newest > last) commitsAlone = 0
+      if (file === undefined) file = openFile(store)
+      // Whoever sets no mark is waited for by nobody, so they can let others go first at once.
+      const isUnmarked = commitsAlone >= ALONE_COMMITS && !isAnnounced
+      const goesFirst = isUnmarked ? isSet : isOld
+      const passedOver = look() ? ALL_PLACES.filter(place => place !== ownPlace && goesFirst(place)) : []
       seen.set(marks)
-      ownMark[1] = (ownMark[1] as number) + 1
-      // A lone writer is spared the mark: together with the flush of each commit it takes a disk a tenth longer.
-      if (commitsAlone < ALONE_COMMITS) remind()
+      isAsked = true
+      if (isAnnounced) {
+        isAnnounced = false
+        // Whoever has waited for it in vain has cleared it.
+        if (!isShown()) remind()
+      } else {
+        ownMark[1] = (ownMark[1] as number) + 1
+        // A lone writer is spared the mark: together with the flush of each commit it takes a disk a tenth longer.
+        if (!isUnmarked) remind()
+      }
       reminder = setInterval(remind, REMIND_MS)
       return passedOver.length === 0 ? undefined : letGoFirst(passedOver)
     },
@@ -139,6 +194,7 @@ export function createWriterTurns(store: string): WriterTurns {
     done,
 
     close() {
+      if (isMarked) write(ownPlace, NO_MARK)
       if (typeof file === 'number') closeSync(file)
       file = null
     },

@@ -31,6 +31,8 @@ export interface Writer {
   noteCommit(rows: number): void
   /** The number of the transaction that is under way: that of the commit before and one more. */
   transactionNumber(): number
+  /** The number of the newest transaction that has been committed. */
+  newestTransaction(): number
   /**
    * Runs `build` inside a write transaction, and then `apply`, which makes all its writes. Other writers, in every
    * process, wait meanwhile. One transaction at a time: the caller sees to that.
@@ -76,9 +78,6 @@ const NOT_BEGUN = new Error('not begun')
  */
 const TURN_MS = 1
 
-/** So long, in milliseconds, a worker thread waits for the write lock by turns of the event loop, before it uses timers. */
-const SHORT_WAIT_MS = 1
-
 /**
  * Takes over a handle that is not read-only. Answers `undefined` where the files have to be opened again: see
  * {@link startsFromNewest}. The handle is not closed then.
@@ -90,7 +89,8 @@ function createWriter(lmdb: Lmdb, root: Root, folder: string, path: string): Wri
   const tables = root.transactionSync(() => {
     if (!startsFromNewest(root)) return undefined
     if (BOOT !== undefined && IS_FLUSHED_LATER) {
-      lock = findWriteLock(join(folder, LOCK_FILE))
+      // A worker thread that is terminated amid a call of lmdb-js's can take the process with it, or leave the lock behind.
+      if (isMainThread) lock = findWriteLock(join(folder, LOCK_FILE))
       // What is written here is flushed with the first commit.
       flushNewest(file, BOOT)
     }
@@ -118,7 +118,7 @@ function createWriter(lmdb: Lmdb, root: Root, folder: string, path: string): Wri
     return createFlusher({
       file,
       boot: BOOT,
-      underLock: step => transactions.run(() => repeat(step, nothing, true)),
+      underLock: step => transactions.run(() => repeat(step, nothing, false)),
       sync: flush,
       pin() {
         const { native } = beginReadTransaction(lmdb, root)
@@ -209,25 +209,13 @@ function createWriter(lmdb: Lmdb, root: Root, folder: string, path: string): Wri
     }
   }
 
-  /**
-   * Waits for the write lock to be free, in a worker thread. To wait for it in one of the threads of Node's pool, which all
-   * threads of the process share, could take the last one that whoever has the lock needs to go on.
-   */
-  async function lockFree(): Promise<void> {
-    for (const begun = performance.now(); lock?.() === true; )
-      await (performance.now() < begun + SHORT_WAIT_MS ? nextTurn() : delay(1))
-  }
-
   async function repeat<T>(
     build: () => MaybePromise<T>,
     apply: () => MaybePromise<void>,
     brief: boolean,
   ): Promise<T> {
     for (const begun = performance.now(); ; ) {
-      if (!isMainThread) await lockFree()
-      // A worker thread keeps nobody else waiting.
-      const isHere = (brief || !isMainThread) && lock?.() === false
-      const value = await (isHere ? attemptHere(build, apply) : attempt(build, apply))
+      const value = await (brief && lock?.() === false ? attemptHere(build, apply) : attempt(build, apply))
       if (value !== OUTDATED) return value
       if (performance.now() > begun + REPAIR_MS) throw outdated(path)
       await delay(1)
@@ -241,6 +229,7 @@ function createWriter(lmdb: Lmdb, root: Root, folder: string, path: string): Wri
       noteCommit(root, tables)
     },
     transactionNumber: () => root.env.getWriteTxnId(),
+    newestTransaction: () => root.env.info().lastTxnId,
 
     async transact(build, apply, { flush = false, brief = false } = {}) {
       const keptUp = flusher.keepUp()
