@@ -9,9 +9,9 @@ import type { MaybePromise } from '../../core/maybe-promise.ts'
  *
  * LMDB's write lock goes to whoever is awake when it becomes free: mostly that is who has just let go of it, if they ask
  * again at once, and others wait as long as that goes on. So whoever asks for the lock sets a mark in a file beside the
- * data, and clears it once they have the lock; who has been alone for a while does so only if they have to wait. Whoever
- * asks also looks at the marks: one that was there already when they last asked is of somebody who has been passed over,
- * and goes first. So a writer waits for two commits of another: the one that is under way, or has been asked for, when it
+ * data, and clears it once they have the lock. Whoever asks also looks at the marks: one that was there already when they
+ * last asked is of somebody who has been passed over, and goes first. Who has been alone for a while sets a mark only if they
+ * have to wait, and lets everybody go first who has one. So a writer waits for two commits of another: the one that is under way, or has been asked for, when it
  * sets its mark, and the one that its mark is first seen at. For a large commit the mark is set as soon as it is known that
  * there will be one.
  *
@@ -178,7 +178,7 @@ export function createWriterTurns(store: string): WriterTurns {
         if (!isShown()) remind()
       } else {
         ownMark[1] = (ownMark[1] as number) + 1
-        // A lone writer is spared the mark: together with the flush of each commit it takes a disk a tenth longer.
+        // A lone writer is spared the mark.
         if (!isUnmarked) remind()
       }
       reminder = setInterval(remind, REMIND_MS)
