@@ -12,6 +12,8 @@ import { temporaryFolder } from '../support/stores.ts'
 const noDisk = whyNoSmallDisk()
 const FULL = { name: 'EngineError', code: 'ENGINE_DISK_FULL' }
 const DISK_BYTES = 6 * 1024 * 1024
+/** More than there may be room for, in pages that are not used any more, in a file of a few hundred kilobytes. */
+const LARGE = randomBytes(1_000_000)
 
 /** A state of so many keys, unlike that of other numbers. */
 function stateOf(number: number, keys = 300): Record<string, unknown> {
@@ -40,14 +42,12 @@ describe.skipIf(noDisk !== undefined)(
         const { disk, state } = await openSmall({ durability })
         const version = await state.createSnapshot()
         await disk.fill()
-        // More than the pages that are free inside the file.
-        const large = randomBytes(500_000)
         for (const call of [
-          () => state.set('large', large),
-          () => state.setMany({ ...stateOf(1), large }),
-          () => state.save({ ...stateOf(2), large }),
-          () => state.transaction(t => t.set('large', large)),
-          () => state.update('large', () => large),
+          () => state.set('large', LARGE),
+          () => state.setMany({ ...stateOf(1), LARGE }),
+          () => state.save({ ...stateOf(2), LARGE }),
+          () => state.transaction(t => t.set('large', LARGE)),
+          () => state.update('large', () => LARGE),
         ]) {
           await expect(call()).rejects.toMatchObject(FULL)
           expect(await state.load()).toEqual(stateOf(0))

@@ -2,6 +2,8 @@ import { utimesSync, writeFileSync } from 'node:fs'
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, it, onTestFinished } from 'vitest'
+import { loadLmdb } from '../../src/engine/lmdb/binding.ts'
+import { prepareFolder } from '../../src/engine/lmdb/data-file.ts'
 import { createPersistence } from '../../src/index.ts'
 import { startProcess, startTask, startWorker } from '../support/peers.ts'
 import { temporaryFolder } from '../support/stores.ts'
@@ -40,4 +42,17 @@ it('what somebody leaves who dies at opening is removed', async () => {
     expect(await state.get('key')).toBe(1)
     await new Promise(resolve => setImmediate(resolve))
   }
+})
+
+it('a file that grows while it is about to be opened is not taken for one that has lost its end', async () => {
+  const path = await temporaryFolder()
+  const peer = await startProcess(path)
+  const end = performance.now() + 2000
+  const opening = Array.from({ length: 8 }, async () => {
+    while (performance.now() < end) await prepareFolder(await loadLmdb(), path)
+  })
+  const value = 'x'.repeat(6000)
+  for (let i = 0; performance.now() < end; i += 50)
+    await Promise.all(Array.from({ length: 50 }, (_, j) => peer.call('set', `key/${i + j}`, value)))
+  await Promise.all(opening)
 })

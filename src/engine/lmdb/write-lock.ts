@@ -1,12 +1,14 @@
-import { readdirSync, readlinkSync, readSync, realpathSync } from 'node:fs'
+import { existsSync, readdirSync, readlinkSync, readSync, realpathSync } from 'node:fs'
 
-/** Whether anybody holds LMDB's write lock at the moment. */
-export type WriteLock = () => boolean
+/** Whether anybody holds LMDB's write lock at the moment; `undefined` if that cannot be seen now. */
+export type WriteLock = () => boolean | undefined
 
 /**
  * Where glibc has who holds the lock: the first word of a mutex, which begins the second line of 64 bytes of the lock file.
  */
 const OWNER = 64
+/** The bits of it that are the number of a thread; the others say that some wait for the lock, or that its owner has died. */
+const THREAD = 0x3fff_ffff
 
 /**
  * Finds out how to look at LMDB's write lock. To be called while this thread holds it: `undefined` where that cannot be seen.
@@ -17,15 +19,22 @@ const OWNER = 64
 export function findWriteLock(lockFile: string): WriteLock | undefined {
   const descriptor = descriptorOf(lockFile)
   if (descriptor === undefined) return undefined
-  const owner = new Uint32Array(1)
-  const isHeld = (): boolean => {
+  const word = new Uint32Array(1)
+  /** The number of the thread that holds the lock, or 0. */
+  const owner = (): number | undefined => {
     try {
-      return readSync(descriptor, owner, 0, 4, OWNER) !== 4 || owner[0] !== 0
+      return readSync(descriptor, word, 0, 4, OWNER) === 4 ? (word[0] as number) & THREAD : undefined
     } catch {
-      return true
+      return undefined
     }
   }
-  return isHeld() ? isHeld : undefined
+  const self = owner()
+  // Other libraries have something else there.
+  if (self === undefined || self === 0 || !existsSync(`/proc/self/task/${self}`)) return undefined
+  return () => {
+    const holder = owner()
+    return holder === undefined ? undefined : holder !== 0
+  }
 }
 
 /** The number of a descriptor that this process has of a file. */
