@@ -61,10 +61,17 @@ export function startTask(task: string, ...args: string[]): ChildProcess {
   return child
 }
 
-/** Starts a task of the program in a worker thread; it is ended with the test. */
+/**
+ * Starts a task of the program in a worker thread. It is told to end with the test: one that is terminated amid a call of
+ * lmdb-js's can take the process with it.
+ */
 export function startWorkerTask(task: string, ...args: string[]): Worker {
   const worker = new Worker(PROGRAM, { workerData: [task, ...args] })
-  onTestFinished(async () => void (await worker.terminate()))
+  const exit = once(worker, 'exit')
+  onTestFinished(async () => {
+    worker.postMessage('end')
+    await exit
+  })
   return worker
 }
 

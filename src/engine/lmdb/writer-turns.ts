@@ -27,9 +27,9 @@ export interface WriterTurns {
   /**
    * Says that the write lock is wanted. It is to be asked for once this has come to an end: mostly at once.
    *
-   * @param newest the number of the newest transaction
+   * @param newest the number of the newest transaction, where that is known
    */
-  ask(newest: number): MaybePromise<void>
+  ask(newest: number | undefined): MaybePromise<void>
   /** Whether nobody else has written for a while. */
   isAlone(): boolean
   /** The lock has been got, for the transaction of this number. */
@@ -164,7 +164,7 @@ export function createWriterTurns(store: string): WriterTurns {
     isAlone: () => commitsAlone >= ALONE_COMMITS,
 
     ask(newest) {
-      if (newest > last) commitsAlone = 0
+      if (newest !== undefined && newest > last) commitsAlone = 0
       if (file === undefined) file = openFile(store)
       // Whoever sets no mark is waited for by nobody, so they can let others go first at once.
       const isUnmarked = commitsAlone >= ALONE_COMMITS && !isAnnounced

@@ -31,8 +31,8 @@ export interface Writer {
   noteCommit(rows: number): void
   /** The number of the transaction that is under way: that of the commit before and one more. */
   transactionNumber(): number
-  /** The number of the newest transaction that has been committed. */
-  newestTransaction(): number
+  /** The number of the newest transaction that has been committed; not in worker threads. */
+  newestTransaction(): number | undefined
   /**
    * Runs `build` inside a write transaction, and then `apply`, which makes all its writes. Other writers, in every
    * process, wait meanwhile. One transaction at a time: the caller sees to that.
@@ -229,7 +229,8 @@ function createWriter(lmdb: Lmdb, root: Root, folder: string, path: string): Wri
       noteCommit(root, tables)
     },
     transactionNumber: () => root.env.getWriteTxnId(),
-    newestTransaction: () => root.env.info().lastTxnId,
+    // The fewer calls of lmdb-js's a worker thread makes, the fewer it can be terminated in.
+    newestTransaction: () => (isMainThread ? root.env.info().lastTxnId : undefined),
 
     async transact(build, apply, { flush = false, brief = false } = {}) {
       const keptUp = flusher.keepUp()
