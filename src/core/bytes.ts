@@ -25,14 +25,26 @@ export function bytesEqual(a: Uint8Array, b: Uint8Array): boolean {
   return a.byteLength === b.byteLength && asBuffer(a).equals(b)
 }
 
-/** Up to so many bytes are copied sooner one by one. */
-const FEW_BYTES = 48
+/** So few bytes are copied sooner one by one than by a call, which takes a view of them. */
+const FEW_BYTES = 32
 
-/** Copies all bytes to a place in others, which have room for them. */
-export function copyBytes(bytes: Uint8Array, target: Uint8Array, at: number): void {
-  const { length } = bytes
-  if (length > FEW_BYTES) target.set(bytes, at)
-  else for (let i = 0; i < length; i++) target[at + i] = bytes[i] as number
+/** Copies the bytes from `start` to `end` to a place in others, which have room for them. */
+export function copyBytes(
+  source: Uint8Array,
+  start: number,
+  end: number,
+  target: Uint8Array,
+  at: number,
+): void {
+  if (end - start > FEW_BYTES) target.set(source.subarray(start, end), at)
+  else for (let i = start, j = at; i < end; i++, j++) target[j] = source[i] as number
+}
+
+/** The bytes from `start` to `end`, in memory of their own. */
+export function copyOfBytes(source: Uint8Array, start: number, end: number): Uint8Array {
+  const copy = Buffer.allocUnsafe(end - start)
+  copyBytes(source, start, end, copy, 0)
+  return copy
 }
 
 /** Bytewise order: negative, zero or positive; a prefix comes before what it begins. */

@@ -1,3 +1,4 @@
+import { copyBytes } from '../core/bytes.ts'
 import { DataIntegrityError } from '../core/errors.ts'
 import type { VarintReader } from '../core/varint.ts'
 import { type ByteWriter, foldSign, unfoldSign } from './byte-writer.ts'
@@ -98,17 +99,6 @@ export function applyEditInPlace(
   const growth = unfoldSign(numbers.next())
   if (growth !== 0) bytes.copyWithin(copy + insert, copy + insert - growth, baseLength)
   copyBytes(literals, 0, insert, bytes, copy)
-}
-
-/** Below this length a loop beats the call into native code. */
-const SHORT_COPY = 24
-
-function copyBytes(source: Uint8Array, start: number, end: number, target: Uint8Array, at: number): void {
-  if (end - start < SHORT_COPY) {
-    for (let i = start, j = at; i < end; i++, j++) target[j] = source[i] as number
-  } else {
-    target.set(source.subarray(start, end), at)
-  }
 }
 
 function outside(): DataIntegrityError {

@@ -133,7 +133,7 @@ class ChangeBuffer {
     if (most > this.bytes.length) this.#grow(most)
     // Kind and key length share a varint: keys of up to 31 bytes cost one byte above their own.
     const at = writeVarint(this.bytes, this.length, byteLength * 4 + kind)
-    copyBytes(key, this.bytes, at)
+    copyBytes(key, 0, byteLength, this.bytes, at)
     this.length = writeSignedVarint(this.bytes, at + byteLength, bytes)
     this.count++
   }

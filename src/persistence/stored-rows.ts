@@ -1,4 +1,5 @@
 import { randomInt } from 'node:crypto'
+import { copyBytes } from '../core/bytes.ts'
 import { isSurelyJsonOf } from '../core/json-match.ts'
 import { type EncodedValue, JSON_CODEC, V8_CODEC } from '../core/value-codec.ts'
 import type { ScanRange, View } from '../engine/engine.ts'
@@ -224,7 +225,7 @@ export class StoredRows {
     const next = at + wordsOf(copied + 1)
     if (next > this.#end || this.#size === this.#capacity) return false
     this.#words[row] = word
-    copyBytes(key, key.length, this.#bytes, WORD_BYTES * (row + 1))
+    copyBytes(key, 0, key.length, this.#bytes, WORD_BYTES * (row + 1))
     this.#copyRecord(record, copied, at)
     // What follows a number must not look as if it went on.
     this.#bytes[WORD_BYTES * at + copied] = 0
@@ -245,7 +246,7 @@ export class StoredRows {
     const from = this.#shownWords
     const to = this.#words
     const count = wordsOf(length)
-    if (count > from.length) copyBytes(record, length, this.#bytes, WORD_BYTES * at)
+    if (count > from.length) copyBytes(record, 0, length, this.#bytes, WORD_BYTES * at)
     else for (let i = 0; i < count; i++) to[at + i] = from[i] as number
   }
 
@@ -332,8 +333,4 @@ function wordsOf(bytes: number): number {
 /** Where the record begins of a row. */
 function recordAt(row: number, word: number): number {
   return row + 1 + wordsOf(word & KEY_MASK)
-}
-
-function copyBytes(from: Uint8Array, length: number, to: Uint8Array, at: number): void {
-  for (let i = 0, j = at; i < length; i++, j++) to[j] = from[i] as number
 }

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import type { Database, RootDatabase, RootDatabaseOptionsWithPath, Transaction } from 'lmdb'
-import { EMPTY_BYTES } from '../../core/bytes.ts'
+import { copyOfBytes, EMPTY_BYTES } from '../../core/bytes.ts'
 import { EngineError } from '../../core/errors.ts'
 import { type Peeked, TABLES, type Table } from '../engine.ts'
 import { BOOT } from './boot.ts'
@@ -132,14 +132,8 @@ const MAX_FREE_PAGES = 2000
  */
 const encoder = {
   encode: (value: Uint8Array): Uint8Array => value,
-  decode: (value: Uint8Array): Uint8Array => copyOf(value),
-}
-
-/** The buffer itself is longer than a value in it: lmdb-js has given it the length of the value. */
-function copyOf(bytes: Uint8Array, size = bytes.length): Uint8Array {
-  const copy = Buffer.allocUnsafe(size)
-  copy.set(bytes.subarray(0, size))
-  return copy
+  // The buffer itself is longer than a value in it: lmdb-js has given it the length of the value.
+  decode: (value: Uint8Array): Uint8Array => copyOfBytes(value, 0, value.length),
 }
 
 /** lmdb-js's buffer, and the same memory under its whole length: with the one it is given, reading it is slower. */
@@ -168,7 +162,7 @@ export function peek(
   const bytes = handle.getBinaryFast(key, options)
   if (bytes === undefined) return undefined
   // Long values may be shown in LMDB's map, where they stand as long as the transaction.
-  if (!isShared(bytes)) return { bytes: copyOf(bytes), length: bytes.length }
+  if (!isShared(bytes)) return { bytes: copyOfBytes(bytes, 0, bytes.length), length: bytes.length }
   peeked.bytes = sharedMemory
   peeked.length = bytes.length
   return peeked
@@ -181,7 +175,7 @@ export function lookUp(
   options: { readonly transaction?: Transaction },
 ): Uint8Array | undefined {
   const found = peek(handle, key, options)
-  return found === peeked ? copyOf(found.bytes, found.length) : found?.bytes
+  return found === peeked ? copyOfBytes(found.bytes, 0, found.length) : found?.bytes
 }
 
 /** The value that a cursor has found, where the next read writes over it; `undefined` before the first lookup. */

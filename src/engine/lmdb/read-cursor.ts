@@ -1,4 +1,4 @@
-import { EMPTY_BYTES } from '../../core/bytes.ts'
+import { copyOfBytes, EMPTY_BYTES } from '../../core/bytes.ts'
 import { briefKey } from '../../core/key.ts'
 import type { FloorQuery, Page, Row, RowVisitor, ScanRange } from '../engine.ts'
 import { boundsOf, PAGE_BYTES, PAGE_ROWS } from '../scan.ts'
@@ -45,7 +45,12 @@ export class ReadCursor {
     const value = this.#value(found)
     if (value === undefined) return undefined
     if (isBelow(keys.bytes, found, min)) return NOTHING
-    return { row: { key: copy(keys.bytes, KEY_AT, found), value: copy(value, 0, keys.numbers[0] as number) } }
+    return {
+      row: {
+        key: copyOfBytes(keys.bytes, KEY_AT, KEY_AT + found),
+        value: copyOfBytes(value, 0, keys.numbers[0] as number),
+      },
+    }
   }
 
   /** A page of rows. */
@@ -53,8 +58,8 @@ export class ReadCursor {
     const rows: Row[] = []
     const more = this.#walk(range, (keys, end, value, length) =>
       rows.push({
-        key: copy(keys, KEY_AT, end - KEY_AT),
-        value: length === 0 ? EMPTY_BYTES : copy(value, 0, length),
+        key: copyOfBytes(keys, KEY_AT, end),
+        value: length === 0 ? EMPTY_BYTES : copyOfBytes(value, 0, length),
       }),
     )
     return more === undefined ? undefined : { rows, more }
@@ -127,14 +132,4 @@ function isBelow(keys: Uint8Array, length: number, min: Uint8Array): boolean {
     if (difference !== 0) return difference < 0
   }
   return length < min.byteLength
-}
-
-/** So few bytes are copied sooner one by one than by a call, which takes a view of them. */
-const FEW_BYTES = 32
-
-function copy(bytes: Uint8Array, start: number, length: number): Uint8Array {
-  const copied = Buffer.allocUnsafe(length)
-  if (length > FEW_BYTES) copied.set(bytes.subarray(start, start + length))
-  else for (let i = 0; i < length; i++) copied[i] = bytes[start + i] as number
-  return copied
 }
