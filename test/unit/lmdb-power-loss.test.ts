@@ -3,7 +3,7 @@ import { chmod } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { beforeEach, describe, expect, it, onTestFinished } from 'vitest'
-import { IS_FLUSHED_LATER } from '../../src/engine/lmdb/binding.ts'
+import { BOOT } from '../../src/engine/lmdb/boot.ts'
 import { NOTE } from '../../src/engine/lmdb/flushed-commit.ts'
 import { createPersistence, lmdb, type Persistence, repair } from '../../src/index.ts'
 import { runTask, startProcess } from '../support/peers.ts'
@@ -34,7 +34,7 @@ function readNote(store: string): Buffer {
 /** Enough for pages of their own. */
 const LONG = 'x'.repeat(5000)
 
-describe.skipIf(!IS_FLUSHED_LATER)('a store whose system has died', () => {
+describe.skipIf(BOOT === undefined)('a store whose system has died', () => {
   let folder: string
   let store: string
   beforeEach(async () => {

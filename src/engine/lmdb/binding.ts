@@ -4,7 +4,6 @@ import { copyOfBytes, EMPTY_BYTES } from '../../core/bytes.ts'
 import { EngineError } from '../../core/errors.ts'
 import { type Peeked, TABLES, type Table } from '../engine.ts'
 import { BOOT } from './boot.ts'
-import { KNOWS_PAGES } from './page.ts'
 
 /** The parts of lmdb-js that its types leave out; its own read functions are made of them. */
 interface NativeAddon {
@@ -91,9 +90,6 @@ export interface ReadTransaction {
 
 /** LMDB's flag for a read transaction (`MDB_RDONLY`). */
 const READ_ONLY = 0x20000
-
-/** Whether commits are made current before they are flushed: where it can be told that the system has died since. */
-export const IS_FLUSHED_LATER: boolean = KNOWS_PAGES && BOOT !== undefined
 
 /** Slots in the table of readers, which all processes share; each is 64 bytes of the lock file. */
 const MAX_READERS = 1024
@@ -266,7 +262,7 @@ export function openRoot(lmdb: Lmdb, path: string, { readOnly }: { readonly read
     // Commits are flushed behind their callers' backs (flusher.ts). Where that cannot be, there is one flush a commit
     // instead of two: the data is on disk before the meta page that points to it is written, so a loss of power leaves a
     // whole state, at worst that before the last commit; `flush` asks for the second one.
-    ...(IS_FLUSHED_LATER ? { noSync: true } : { noMetaSync: true }),
+    ...(BOOT === undefined ? { noMetaSync: true } : { noSync: true }),
     ...(isAddressSpaceFree() && { mapSize: MAP_BYTES }),
     maxFreeSpaceToLoad: MAX_FREE_PAGES,
     maxFreeSpaceToRetain: MAX_FREE_PAGES,

@@ -6,7 +6,6 @@ import { isPromiseLike, type MaybePromise, whenReady } from '../../core/maybe-pr
 import { createSerialQueue } from '../serial-queue.ts'
 import {
   beginReadTransaction,
-  IS_FLUSHED_LATER,
   isNoted,
   type Lmdb,
   noteCommit,
@@ -35,7 +34,7 @@ export interface Writer {
   newestTransaction(): number | undefined
   /**
    * Runs `build` inside a write transaction, and then `apply`, which makes all its writes. Other writers, in every
-   * process, wait meanwhile. One transaction at a time: the caller sees to that.
+   * process, wait meanwhile, and so do later calls.
    *
    * Resolves when the commit is visible, and with `flush` when it is on disk. If anything fails, nothing is written.
    *
@@ -88,7 +87,7 @@ function createWriter(lmdb: Lmdb, root: Root, folder: string, path: string): Wri
   // One transaction for all tables; outside of one, each would take its own.
   const tables = root.transactionSync(() => {
     if (!startsFromNewest(root)) return undefined
-    if (BOOT !== undefined && IS_FLUSHED_LATER) {
+    if (BOOT !== undefined) {
       // A worker thread that is terminated amid a call of lmdb-js's can take the process with it, or leave the lock behind.
       if (isMainThread) lock = findWriteLock(join(folder, LOCK_FILE))
       // What is written here is flushed with the first commit.
@@ -114,7 +113,7 @@ function createWriter(lmdb: Lmdb, root: Root, folder: string, path: string): Wri
 
   function openFlusher(): Flusher {
     const flush = (): Promise<void> => sync(root, path)
-    if (BOOT === undefined || !IS_FLUSHED_LATER) return createNoFlusher({ file, sync: flush })
+    if (BOOT === undefined) return createNoFlusher({ file, sync: flush })
     return createFlusher({
       file,
       boot: BOOT,
