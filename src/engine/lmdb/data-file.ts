@@ -56,9 +56,7 @@ export async function prepareFolder(lmdb: Lmdb, path: string): Promise<PreparedF
 /** Sees to it that the files of a generation are there. Answers whether they can be written. */
 async function prepareFiles(folder: string, current: string, exists: boolean): Promise<boolean> {
   try {
-    await access(folder, constants.W_OK)
-    for (const file of ['', DATA_FILE, LOCK_FILE])
-      await ifPresent(access(join(current, file), constants.W_OK))
+    await assertWritable(folder, current)
   } catch (error) {
     if (!exists) throw error
     return false
@@ -66,6 +64,12 @@ async function prepareFiles(folder: string, current: string, exists: boolean): P
   await createLockFile(current)
   if (!exists) await createDataFile(current)
   return true
+}
+
+/** @throws an error of the system if something of a generation may not be written. */
+async function assertWritable(folder: string, current: string): Promise<void> {
+  await access(folder, constants.W_OK)
+  for (const file of ['', DATA_FILE, LOCK_FILE]) await ifPresent(access(join(current, file), constants.W_OK))
 }
 
 /**
@@ -150,10 +154,9 @@ async function findDataFile(
 async function settle(lmdb: Lmdb, store: string, folder: string): Promise<void> {
   const file = join(folder, DATA_FILE)
   if (!KNOWS_PAGES || !existsSync(file) || !mayBeTorn(file)) return
-  for (const path of [store, file, join(folder, LOCK_FILE)]) {
-    if (!(await ifPresent(access(path, constants.W_OK).then(() => true, isMissing))))
-      throw cannotGoBack(store)
-  }
+  await assertWritable(store, folder).catch(() => {
+    throw cannotGoBack(store)
+  })
   await createLockFile(folder)
   await goBackToFlushed(lmdb, store, folder)
 }
