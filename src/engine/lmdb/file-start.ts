@@ -41,15 +41,15 @@ const PAGE_SIZES = [4096, 16_384, 65_536, 8192, 32_768]
  */
 function readFileStart(file: PageFile): FileStart {
   const first = readMeta(file, 0)
-  const note = attempt(() => parseFlushedCommit(file.read(NOTE.position, NOTE.length)))
   let second: Meta | PageDamage = new PageDamage('is not the beginning of an LMDB data file')
   for (const size of first instanceof PageDamage ? PAGE_SIZES : [first.pageBytes]) {
     second = readMeta(file, size)
     if (!(second instanceof PageDamage)) break
   }
   const problems: string[] = []
+  const note = attempt(() => parseFlushedCommit(file.read(NOTE.position, NOTE.length)))
   if (note instanceof PageDamage) problems.push(`page 0 ${note.message}`)
-  const noted = readNoted(file, note)
+  const noted = note === undefined || note instanceof PageDamage ? undefined : readNoted(file, note)
   const commits: { readonly meta: Meta; readonly written: number }[] = []
   for (const [page, meta] of [first, second].entries()) {
     if (meta instanceof PageDamage) {
@@ -67,8 +67,8 @@ function readFileStart(file: PageFile): FileStart {
     // Where a loss of power has taken the store back, both pages are of the commit that was noted then.
     const isGoneBack =
       noted !== undefined &&
-      meta.main.root === noted.main.root &&
-      [transaction, transaction + 1].includes(noted.transaction)
+      meta.main.root === noted.meta.main.root &&
+      [transaction, transaction + 1].includes(noted.meta.transaction)
     commits.push({ meta, written: isGoneBack ? transaction : written })
     if (written !== transaction && !isGoneBack)
       problems.push(`page ${page} tells of commit ${transaction}, which is ${written}`)
@@ -78,8 +78,8 @@ function readFileStart(file: PageFile): FileStart {
   commits.sort((a, b) => b.written - a.written)
   const [newest, other] = commits
   // Nobody has opened the store since the system died: what came later may be there in part.
-  if (noted !== undefined && isOfAnotherRun(note as FlushedCommit) && newest?.written !== noted.transaction)
-    return { meta: noted, problems: [OUTDATED], isOutdated: true }
+  if (noted?.isOfAnotherRun && newest?.written !== noted.meta.transaction)
+    return { meta: noted.meta, problems: [OUTDATED], isOutdated: true }
   if (newest === undefined) return searchCommit(file, problems, [first, second])
   if (other !== undefined) {
     if (newest.written - other.written > 1) {
@@ -110,11 +110,13 @@ export function readStableStart(file: PageFile): FileStart {
 /** A commit takes longer than to read this often, unless one after the other is made. */
 const MAX_READS = 100
 
-/** What the note of a flushed commit says of its trees. */
-function readNoted(file: PageFile, note: FlushedCommit | PageDamage | undefined): Meta | undefined {
-  if (note === undefined || note instanceof PageDamage) return undefined
+/** What the note of a flushed commit says of its trees, and whether the system has died since. */
+function readNoted(
+  file: PageFile,
+  note: FlushedCommit,
+): { readonly meta: Meta; readonly isOfAnotherRun: boolean } | undefined {
   const meta = attempt(() => parseMeta(metaPageOf(file.read(0, META_BYTES), note)))
-  return meta instanceof PageDamage ? undefined : meta
+  return meta instanceof PageDamage ? undefined : { meta, isOfAnotherRun: isOfAnotherRun(note) }
 }
 
 function readMeta(file: PageFile, position: number): Meta | PageDamage {

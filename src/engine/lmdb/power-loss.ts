@@ -59,8 +59,10 @@ export async function goBackToFlushed(lmdb: Lmdb, store: string, folder: string)
   const root = openRoot(lmdb, folder, { readOnly: false })
   try {
     const newest = root.transactionSync(() => {
-      if (noteOfAnotherRun(descriptor) !== undefined && isOpenElsewhere(root)) throw ofAnotherRun(store)
-      return goBack(descriptor)
+      const note = noteOfAnotherRun(descriptor)
+      if (note === undefined) return undefined
+      if (isOpenElsewhere(root)) throw ofAnotherRun(store)
+      return goBack(descriptor, note)
     })
     if (newest === undefined) return
     // Both pages are of this commit now. Each is to tell of one that has written the list of tables, as they always do.
@@ -85,10 +87,8 @@ function isOpenElsewhere({ env }: Root): boolean {
   return env.info().numReaders > 0
 }
 
-/** Under the write lock. Answers the number of the newest commit, if it has gone back. */
-function goBack(descriptor: number): number | undefined {
-  const note = noteOfAnotherRun(descriptor)
-  if (note === undefined) return undefined
+/** Under the write lock. Answers the number of the newest commit. */
+function goBack(descriptor: number, note: FlushedCommit): number {
   const newest = readNewestCommit(descriptor)
   goBackTo(descriptor, note, newest)
   fdatasyncSync(descriptor)

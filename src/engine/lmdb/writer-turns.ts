@@ -11,9 +11,9 @@ import type { MaybePromise } from '../../core/maybe-promise.ts'
  * again at once, and others wait as long as that goes on. So whoever asks for the lock sets a mark in a file beside the
  * data, and clears it once they have the lock. Whoever asks also looks at the marks: one that was there already when they
  * last asked is of somebody who has been passed over, and goes first. Who has been alone for a while sets a mark only if they
- * have to wait, and lets everybody go first who has one. So a writer waits for two commits of another: the one that is under way, or has been asked for, when it
- * sets its mark, and the one that its mark is first seen at. For a large commit the mark is set as soon as it is known that
- * there will be one.
+ * have to wait, and lets everybody go first who has one. So a writer waits for two commits of another: the one that is under
+ * way, or has been asked for, when it sets its mark, and the one that its mark is first seen at. For a large commit the mark
+ * is set as soon as it is known that there will be one.
  *
  * Marks are advice; it is the lock that keeps commits apart. Nobody waits for each other: who lets a mark go first has
  * committed since they saw it, so their own is the younger one. A mark whose owner has died, or is held up, is cleared by
