@@ -214,23 +214,11 @@ export async function scanAt(
   const rows = end === undefined ? page.rows : page.rows.filter(row => !before(end, row.key, reverse))
   const keys = mergeKeys(rows, dead.keys, reverse)
   const live = new Map<Uint8Array, Uint8Array>(rows.map(row => [row.key, row.value]))
-  const records: (ParsedRecord | undefined)[] = []
-  const older: number[] = []
-  for (const [i, key] of keys.entries()) {
-    const bytes = live.get(key)
-    const record = bytes === undefined ? undefined : parseRecord(key, bytes)
-    if (record !== undefined && record.birth <= epoch) records[i] = record
-    else older.push(i)
-  }
-  const versions = await view.seekMany(
-    'history',
-    older.map(i => floorQuery(keys[i] as Uint8Array, epoch)),
+  const stored = parseAll(
+    keys,
+    keys.map(key => live.get(key)),
   )
-  for (const [j, row] of versions.entries()) {
-    if (row === undefined) continue
-    const i = older[j] as number
-    records[i] = presentRecord(versionAt(row, epoch, keys[i] as Uint8Array))
-  }
+  const records = await presentRecords(view, keys, stored, epoch)
   const found: KeyedRecord[] = []
   for (const [i, key] of keys.entries()) {
     const record = records[i]
