@@ -127,67 +127,6 @@ class QueuedPut implements QueuedChange {
   }
 }
 
-/** A change that sets several keys, each unless it holds an equal value. */
-class QueuedPuts implements QueuedChange {
-  readonly operation: number
-  readonly keys: readonly Uint8Array[]
-  readonly payloads: readonly Payload[]
-  readonly bytes: number
-  /** How many keys it has set, or why it cannot. */
-  outcome: Outcome<number> = { value: 0 }
-  readonly #resolve: (committed: Committed<OperationCounts>) => void
-  readonly failed: (error: unknown) => void
-
-  constructor(
-    operation: number,
-    { keys, payloads, bytes }: Entries,
-    resolve: (committed: Committed<OperationCounts>) => void,
-    reject: (error: unknown) => void,
-  ) {
-    this.operation = operation
-    this.keys = keys
-    this.payloads = payloads
-    this.bytes = bytes
-    this.#resolve = resolve
-    this.failed = reject
-  }
-
-  get keyCount(): number {
-    return this.keys.length
-  }
-
-  addKeys(keys: Uint8Array[]): void {
-    for (const key of this.keys) keys.push(key)
-  }
-
-  apply(draft: Draft, first: number): void {
-    try {
-      draft.begin(first)
-      draft.assertReadable(this.keys)
-      let set = 0
-      for (const [i, key] of this.keys.entries()) {
-        const payload = this.payloads[i] as Payload
-        if (payloadsEqual(draft.get(key), payload)) continue
-        draft.set(key, payload)
-        set++
-      }
-      this.outcome = { value: set }
-    } catch (error) {
-      this.outcome = { error }
-    }
-  }
-
-  committed(ids: OperationIds): void {
-    const { outcome } = this
-    if ('error' in outcome) this.failed(outcome.error)
-    else this.#resolve({ operationId: ids.format(this.operation), value: this.#counts(outcome.value) })
-  }
-
-  #counts(set: number): OperationCounts {
-    return { set, deleted: 0, unchanged: this.keys.length - set }
-  }
-}
-
 type Outcome<T> = { readonly value: T } | { readonly error: unknown }
 
 class QueuedMutation<T> implements QueuedChange {
@@ -232,11 +171,47 @@ class QueuedMutation<T> implements QueuedChange {
     }
   }
 
+  /** Notes the result of a change that was made in another way. */
+  madeElsewhere(value: T): void {
+    this.#outcome = { value }
+  }
+
   committed(ids: OperationIds): void {
     const outcome = this.#outcome as Outcome<T>
     if ('error' in outcome) this.failed(outcome.error)
     else this.#resolve({ operationId: ids.format(this.operation), value: outcome.value })
   }
+}
+
+/** A change that sets several keys, each unless it holds an equal value. */
+class QueuedPuts extends QueuedMutation<OperationCounts> {
+  readonly entries: Entries
+
+  constructor(
+    operation: number,
+    entries: Entries,
+    resolve: (committed: Committed<OperationCounts>) => void,
+    reject: (error: unknown) => void,
+  ) {
+    const { keys, bytes } = entries
+    super(operation, { keys, bytes, apply: draft => putIn(draft, entries) }, resolve, reject)
+    this.entries = entries
+  }
+}
+
+function putIn(draft: Draft, entries: Entries): OperationCounts {
+  let set = 0
+  for (const [i, key] of entries.keys.entries()) {
+    const payload = entries.payloads[i] as Payload
+    if (payloadsEqual(draft.get(key), payload)) continue
+    draft.set(key, payload)
+    set++
+  }
+  return countsOf(entries, set)
+}
+
+function countsOf({ keys }: Entries, set: number): OperationCounts {
+  return { set, deleted: 0, unchanged: keys.length - set }
 }
 
 interface QueuedExclusive {
@@ -298,7 +273,7 @@ function isBrief(group: readonly QueuedChange[]): boolean {
 function putsIn(group: readonly QueuedChange[]): (() => Puts) | undefined {
   const [first] = group
   if (group.length === 1 && first instanceof QueuedPuts)
-    return () => inOrder(new CommitKeys(first.keys), first.payloads, true)
+    return () => inOrder(new CommitKeys(first.entries.keys), first.entries.payloads, true)
   const payloads: Payload[] = []
   for (const item of group) {
     if (!(item instanceof QueuedPut)) return undefined
@@ -516,7 +491,7 @@ export class Committer {
         { brief: isBrief(group) },
       )
       const [first] = group
-      if (first instanceof QueuedPuts) first.outcome = { value: written }
+      if (first instanceof QueuedPuts) first.madeElsewhere(countsOf(first.entries, written))
       return true
     } catch (error) {
       if (error instanceof DamagedPutError) return false
