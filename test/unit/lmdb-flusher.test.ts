@@ -171,7 +171,8 @@ test('a flush that failed is the last one', async () => {
   expect(writer.oldestPin()).toBeLessThanOrEqual(noted as number)
 })
 
-test('where nothing can be pinned for a while, flushes go on after that', async () => {
+/** A store with a commit on disk, and one that could not be pinned to be flushed. */
+async function newFailedRound() {
   const store = await newStore()
   const writer = store.newWriter()
   await writer.commit()
@@ -179,6 +180,11 @@ test('where nothing can be pinned for a while, flushes go on after that', async 
   writer.failure = new Error('too many readers')
   await writer.commit()
   await expect(writer.flusher.flush(store.newest())).rejects.toBe(writer.failure)
+  return { store, writer }
+}
+
+test('where nothing can be pinned for a while, flushes go on after that', async () => {
+  const { store, writer } = await newFailedRound()
   const noted = store.noted() as number
   expect(writer.oldestPin()).toBeLessThanOrEqual(noted)
   writer.failure = undefined
@@ -188,13 +194,7 @@ test('where nothing can be pinned for a while, flushes go on after that', async 
 })
 
 test('closing flushes what a round could not be made for', async () => {
-  const store = await newStore()
-  const writer = store.newWriter()
-  await writer.commit()
-  await writer.flusher.flush(store.newest())
-  writer.failure = new Error('too many readers')
-  await writer.commit()
-  await expect(writer.flusher.flush(store.newest())).rejects.toBe(writer.failure)
+  const { store, writer } = await newFailedRound()
   writer.failure = undefined
   await writer.close()
   expect(store.noted()).toBe(store.newest())
