@@ -172,26 +172,37 @@ export function scanLive(view: View, range: KeyRange): MaybePromise<RecordPage> 
   }))
 }
 
-/** What becomes of a record that is shown: neither the key nor the record is good for any longer. */
-export type Convert<T> = (key: Uint8Array, record: ParsedRecord) => T
+/** Makes something of records. What it is given may be written over after the call. */
+export interface Conversion<T> {
+  add(key: Uint8Array, record: ParsedRecord): void
+  /** What has become of them, in their order. */
+  take(): T[]
+}
 
-/** {@link scanLive}, where each record is made into something else as it is met: it is not copied. */
+/** What a conversion makes of records. */
+export function convertAll<T>(records: readonly KeyedRecord[], conversion: Conversion<T>): T[] {
+  for (const { key, record } of records) conversion.add(key, record)
+  return conversion.take()
+}
+
+/** {@link scanLive} of so many rows, where each record is made into something else as it is met: it is not copied. */
 export function visitLive<T>(
   view: View,
   range: KeyRange,
-  convert: Convert<T>,
+  rows: number,
+  conversion: Conversion<T>,
 ): { readonly items: T[]; readonly bytes: number; readonly resumeAfter: Uint8Array | undefined } | undefined {
   if (view.visit === undefined) return undefined
-  const items: T[] = []
   let bytes = 0
   let last: Uint8Array | undefined
-  const more = view.visit('live', range, (key, buffer, length) => {
-    const record = parseBorrowedRecord(key, buffer, length)
+  const limit = Math.min(range.limit ?? rows, rows)
+  const more = view.visit('live', { ...range, limit }, (key, buffer, length) => {
+    conversion.add(key, parseBorrowedRecord(key, buffer, length))
     bytes += length
     last = key
-    items.push(convert(key, record))
   })
-  return { items, bytes, resumeAfter: more && last !== undefined ? Buffer.from(last) : undefined }
+  const resumeAfter = more && last !== undefined ? Buffer.from(last) : undefined
+  return { items: conversion.take(), bytes, resumeAfter }
 }
 
 /**

@@ -1,10 +1,12 @@
 import type { ByteMeter } from '../core/byte-meter.ts'
+import { KeyBatch } from '../core/key-batch.ts'
 import { isPromiseLike, type MaybePromise } from '../core/maybe-promise.ts'
 import { invalidOption } from '../core/options.ts'
 import { readAgainIfLost } from '../engine/view-lost.ts'
 import type { History, Moment } from '../history/history.ts'
-import type { Convert } from '../history/reader.ts'
+import type { Conversion, KeyedRecord } from '../history/reader.ts'
 import { decodePayload, type Payload, payloadLength } from '../history/record.ts'
+import { ValueBatch } from '../history/value-batch.ts'
 import type { Range } from './key-range.ts'
 import { orderedItems } from './ordered-records.ts'
 
@@ -119,16 +121,11 @@ export class StateReader<S = Record<string, unknown>> implements ReadableState<S
     const moment = this.#moment()
     if (moment === 'head') {
       const payloads = await this.#current.getMany(names, bytes)
-      return payloads.map((payload, i) => {
-        if (payload === undefined) return undefined
-        if (meter !== undefined) meter.bytes += payloadLength(payload)
-        return this.#current.decode(names[i] as string, payload)
-      }) as ValuesOf<S, K>
+      return decodeAll(payloads, meter, (payload, i) =>
+        this.#current.decode(names[i] as string, payload),
+      ) as ValuesOf<S, K>
     }
-    const records = await this.#history.getManyAt(moment, bytes)
-    if (meter !== undefined)
-      for (const record of records) meter.bytes += record === undefined ? 0 : payloadLength(record)
-    return records.map(record => record && decodePayload(record)) as ValuesOf<S, K>
+    return decodeAll(await this.#history.getManyAt(moment, bytes), meter, decodePayload) as ValuesOf<S, K>
   }
 
   async has(key: KeyOf<S>): Promise<boolean> {
@@ -136,22 +133,39 @@ export class StateReader<S = Record<string, unknown>> implements ReadableState<S
   }
 
   keys(range?: Range): AsyncIterableIterator<KeyOf<S>> {
-    return this.#iterate(range, key => this.#history.keys.decode(key) as KeyOf<S>)
+    return this.#iterate(range, () => {
+      const names = new KeyBatch(this.#history.keys)
+      return { add: key => names.add(key), take: () => names.take() as KeyOf<S>[] }
+    })
   }
 
   values(range?: Range): AsyncIterableIterator<S[KeyOf<S>]> {
-    return this.#iterate(range, (_key, record) => decodePayload(record) as S[KeyOf<S>])
+    return this.#iterate(range, () => {
+      const values = new ValueBatch()
+      return { add: (_key, record) => values.add(record), take: () => values.take() as S[KeyOf<S>][] }
+    })
   }
 
   entries(range?: Range): AsyncIterableIterator<[KeyOf<S>, S[KeyOf<S>]]> {
-    return this.#iterate(range, (key, record) => [
-      this.#history.keys.decode(key) as KeyOf<S>,
-      decodePayload(record) as S[KeyOf<S>],
-    ])
+    return this.#iterate(range, () => {
+      const names = new KeyBatch(this.#history.keys)
+      const values = new ValueBatch()
+      return {
+        add: (key, record) => {
+          names.add(key)
+          values.add(record)
+        },
+        take: () => pairsOf(names.take() as KeyOf<S>[], values.take() as S[KeyOf<S>][]),
+      }
+    })
   }
 
-  #iterate<T>(range: Range | undefined, convert: Convert<T>): AsyncIterableIterator<T> {
-    return flatten(orderedItems(this.#history, this.#moment(), range, convert))
+  #nameOf(key: Uint8Array): KeyOf<S> {
+    return this.#history.keys.decode(key) as KeyOf<S>
+  }
+
+  #iterate<T>(range: Range | undefined, conversion: () => Conversion<T>): AsyncIterableIterator<T> {
+    return flatten(orderedItems(this.#history, this.#moment(), range, conversion))
   }
 
   async size(): Promise<number> {
@@ -169,13 +183,39 @@ export class StateReader<S = Record<string, unknown>> implements ReadableState<S
   async #load(meter: ByteMeter | undefined): Promise<S> {
     const state: Record<string, unknown> = {}
     for await (const page of this.#history.records(this.#moment(), {}, { consistent: true })) {
-      for (const { key, record } of page) {
-        if (meter !== undefined) meter.bytes += payloadLength(record)
-        setOwn(state, this.#history.keys.decode(key), decodePayload(record))
-      }
+      const values = decodeAll(
+        page.map(({ record }) => record),
+        meter,
+        decodePayload,
+      )
+      for (let i = 0; i < page.length; i++)
+        setOwn(state, this.#nameOf((page[i] as KeyedRecord).key), values[i])
     }
     return state as S
   }
+}
+
+/** The values of payloads, in their order. `decode` is for those that are decoded by themselves. */
+function decodeAll(
+  payloads: readonly (Payload | undefined)[],
+  meter: ByteMeter | undefined,
+  decode: (payload: Payload, index: number) => unknown,
+): unknown[] {
+  const values = new ValueBatch()
+  let bytes = 0
+  for (let i = 0; i < payloads.length; i++) {
+    const payload = payloads[i]
+    if (payload !== undefined) bytes += payloadLength(payload)
+    if (payload === undefined || !values.addText(payload)) values.addValue(payload && decode(payload, i))
+  }
+  if (meter !== undefined) meter.bytes += bytes
+  return values.take()
+}
+
+function pairsOf<K, V>(keys: readonly K[], values: readonly V[]): [K, V][] {
+  const pairs: [K, V][] = []
+  for (let i = 0; i < keys.length; i++) pairs.push([keys[i] as K, values[i] as V])
+  return pairs
 }
 
 /** Sets a property also where its name is `__proto__`, which an assignment would take for the prototype. */
@@ -203,16 +243,16 @@ function flatten<T>(pages: AsyncGenerator<readonly T[], void, undefined>): Async
     return { done: false, value: page[0] as T }
   }
   let waiting = 0
+  const answered = (): void => {
+    waiting--
+  }
   return {
     next() {
       if (waiting === 0 && position < page.length)
         return Promise.resolve({ done: false, value: page[position++] as T })
       // Calls that overlap are answered in order.
-      waiting++
-      const result = last.then(nextPage, nextPage).finally(() => {
-        waiting--
-      })
-      last = result.catch(() => undefined)
+      const result = waiting++ === 0 ? nextPage() : last.then(nextPage, nextPage)
+      last = result.then(answered, answered)
       return result
     },
     async return() {
