@@ -29,8 +29,10 @@ import { PastView } from './past-view.ts'
 import {
   type Conversion,
   convertAll,
+  convertMany,
   type KeyedRecord,
   type KeyRange,
+  type ManyConversion,
   presentRecord,
   type RecordPage,
   readAt,
@@ -38,6 +40,7 @@ import {
   scanAt,
   scanLive,
   visitLive,
+  visitManyLive,
 } from './reader.ts'
 import { type ParsedRecord, type Payload, parseBorrowedRecord, parseRecord, payloadLength } from './record.ts'
 import {
@@ -363,6 +366,26 @@ export class History {
   /** The current records of keys, in one view. */
   getMany(keys: readonly Uint8Array[]): Promise<(ParsedRecord | undefined)[]> {
     return this.#withView(view => readManyAt(view, keys, this.epochIn(view, 'head')))
+  }
+
+  /** What becomes of the current records of keys, in one view. They are not copied for it where the engine can do without. */
+  convertedMany<T>(keys: readonly Uint8Array[], conversion: () => ManyConversion<T>): Promise<T[]> {
+    return this.#withView(view => {
+      const epoch = this.epochIn(view, 'head')
+      // A server is asked for everything at once.
+      const visited = isPromiseLike(epoch) ? undefined : visitManyLive(view, keys, epoch, conversion())
+      if (visited === undefined)
+        return whenReady(readManyAt(view, keys, epoch), records => convertMany(records, conversion()))
+      const { items, others } = visited
+      if (others.length === 0) return items
+      const otherKeys = others.map(i => keys[i] as Uint8Array)
+      return whenReady(readManyAt(view, otherKeys, epoch), records => {
+        const rest = conversion()
+        for (const [j, i] of others.entries()) rest.add(records[j], i)
+        for (const [j, item] of rest.take().entries()) items[others[j] as number] = item
+        return items
+      })
+    })
   }
 
   /** What a key held at a snapshot. */

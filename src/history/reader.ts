@@ -9,7 +9,7 @@ import {
 import { type MaybePromise, whenBoth, whenReady } from '../core/maybe-promise.ts'
 import type { FloorQuery, Page, Row, ScanRange, View } from '../engine/engine.ts'
 import type { HistoryLimits } from './limits.ts'
-import { type ParsedRecord, parseBorrowedRecord, parseRecord, TOMBSTONE } from './record.ts'
+import { type ParsedRecord, type Payload, parseBorrowedRecord, parseRecord, TOMBSTONE } from './record.ts'
 import { type ChainVisitor, versionAt, versionsOf } from './version-row.ts'
 
 /** The rows of a key in the history, oldest first. */
@@ -97,6 +97,56 @@ export function readManyAt(
   return whenBoth(epochOrPromise, view.getMany('live', keys), (epoch, found) =>
     presentRecords(view, keys, parseAll(keys, found), epoch),
   )
+}
+
+/**
+ * Makes something of what keys hold, in their order: of `undefined` where there is nothing. What it is given may be written over
+ * after the call.
+ */
+export interface ManyConversion<T> {
+  /** `index` is the place of the key. */
+  add(payload: Payload | undefined, index: number): void
+  /** What has become of them, in their order. */
+  take(): T[]
+}
+
+/** What a conversion makes of what keys hold. */
+export function convertMany<T>(
+  payloads: readonly (Payload | undefined)[],
+  conversion: ManyConversion<T>,
+): T[] {
+  for (let i = 0; i < payloads.length; i++) conversion.add(payloads[i], i)
+  return conversion.take()
+}
+
+/**
+ * What becomes of the live records of keys, which are not copied for it. `others` are the places of keys that have none, or one that
+ * was born after the epoch: for these it is given `undefined`.
+ */
+export function visitManyLive<T>(
+  view: View,
+  keys: readonly Uint8Array[],
+  epoch: number,
+  conversion: ManyConversion<T>,
+): { readonly items: T[]; readonly others: number[] } | undefined {
+  if (view.visitMany === undefined) return undefined
+  const others: number[] = []
+  let next = 0
+  const passTo = (index: number): void => {
+    for (; next < index; next++) {
+      others.push(next)
+      conversion.add(undefined, next)
+    }
+  }
+  view.visitMany('live', keys, (i, bytes, length) => {
+    const record = parseBorrowedRecord(keys[i] as Uint8Array, bytes, length)
+    if (record.birth > epoch) return
+    passTo(i)
+    conversion.add(record, i)
+    next++
+  })
+  passTo(keys.length)
+  return { items: conversion.take(), others }
 }
 
 /** {@link readManyAt} for two epochs, in no more calls one after the other. */

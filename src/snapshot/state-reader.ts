@@ -4,7 +4,7 @@ import { isPromiseLike, type MaybePromise } from '../core/maybe-promise.ts'
 import { invalidOption } from '../core/options.ts'
 import { readAgainIfLost } from '../engine/view-lost.ts'
 import type { History, Moment } from '../history/history.ts'
-import type { Conversion, KeyedRecord } from '../history/reader.ts'
+import { type Conversion, convertMany, type KeyedRecord, type ManyConversion } from '../history/reader.ts'
 import { decodePayload, type Payload, payloadLength } from '../history/record.ts'
 import { ValueBatch } from '../history/value-batch.ts'
 import type { Range } from './key-range.ts'
@@ -50,8 +50,12 @@ export interface CurrentReads {
    * @throws {InvalidKeyError}
    */
   get(key: string): MaybePromise<Payload | undefined>
-  /** What keys hold, all at one moment. */
-  getMany(keys: readonly string[], bytes: readonly Uint8Array[]): Promise<(Payload | undefined)[]>
+  /** What becomes of what keys hold, all at one moment. */
+  getMany<T>(
+    keys: readonly string[],
+    bytes: readonly Uint8Array[],
+    conversion: () => ManyConversion<T>,
+  ): Promise<T[]>
   /** The value of what a key holds. */
   decode(key: string, payload: Payload): unknown
 }
@@ -60,7 +64,7 @@ export interface CurrentReads {
 export function directReads(history: History): CurrentReads {
   return {
     get: key => history.peek(key),
-    getMany: (_keys, bytes) => history.getMany(bytes),
+    getMany: (_keys, bytes, conversion) => history.convertedMany(bytes, conversion),
     decode: (_key, payload) => decodePayload(payload),
   }
 }
@@ -120,12 +124,12 @@ export class StateReader<S = Record<string, unknown>> implements ReadableState<S
     const bytes = names.map(name => this.#history.keys.encode(name))
     const moment = this.#moment()
     if (moment === 'head') {
-      const payloads = await this.#current.getMany(names, bytes)
-      return decodeAll(payloads, meter, (payload, i) =>
-        this.#current.decode(names[i] as string, payload),
-      ) as ValuesOf<S, K>
+      const decode = (payload: Payload, i: number): unknown =>
+        this.#current.decode(names[i] as string, payload)
+      return this.#current.getMany(names, bytes, () => decoding(decode, meter)) as Promise<ValuesOf<S, K>>
     }
-    return decodeAll(await this.#history.getManyAt(moment, bytes), meter, decodePayload) as ValuesOf<S, K>
+    const records = await this.#history.getManyAt(moment, bytes)
+    return convertMany(records, decoding(decodePayload, meter)) as ValuesOf<S, K>
   }
 
   async has(key: KeyOf<S>): Promise<boolean> {
@@ -183,11 +187,8 @@ export class StateReader<S = Record<string, unknown>> implements ReadableState<S
   async #load(meter: ByteMeter | undefined): Promise<S> {
     const state: Record<string, unknown> = {}
     for await (const page of this.#history.records(this.#moment(), {}, { consistent: true })) {
-      const values = decodeAll(
-        page.map(({ record }) => record),
-        meter,
-        decodePayload,
-      )
+      const records = page.map(({ record }) => record)
+      const values = convertMany(records, decoding(decodePayload, meter))
       for (let i = 0; i < page.length; i++)
         setOwn(state, this.#nameOf((page[i] as KeyedRecord).key), values[i])
     }
@@ -195,21 +196,23 @@ export class StateReader<S = Record<string, unknown>> implements ReadableState<S
   }
 }
 
-/** The values of payloads, in their order. `decode` is for those that are decoded by themselves. */
-function decodeAll(
-  payloads: readonly (Payload | undefined)[],
-  meter: ByteMeter | undefined,
+/** Decodes what keys hold. `decode` is for what is decoded by itself. */
+function decoding(
   decode: (payload: Payload, index: number) => unknown,
-): unknown[] {
+  meter: ByteMeter | undefined,
+): ManyConversion<unknown> {
   const values = new ValueBatch()
   let bytes = 0
-  for (let i = 0; i < payloads.length; i++) {
-    const payload = payloads[i]
-    if (payload !== undefined) bytes += payloadLength(payload)
-    if (payload === undefined || !values.addText(payload)) values.addValue(payload && decode(payload, i))
+  return {
+    add(payload, i) {
+      if (payload !== undefined) bytes += payloadLength(payload)
+      if (payload === undefined || !values.addText(payload)) values.addValue(payload && decode(payload, i))
+    },
+    take() {
+      if (meter !== undefined) meter.bytes += bytes
+      return values.take()
+    },
   }
-  if (meter !== undefined) meter.bytes += bytes
-  return values.take()
 }
 
 function pairsOf<K, V>(keys: readonly K[], values: readonly V[]): [K, V][] {
