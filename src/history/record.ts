@@ -2,6 +2,7 @@ import { deflateRawSync, inflateRawSync } from 'node:zlib'
 import { asBuffer, EMPTY_BYTES } from '../core/bytes.ts'
 import { CHECKED, checksum, checksumOfRange, copyWithChecksum, type WordMemory } from '../core/crc32.ts'
 import { DataIntegrityError } from '../core/errors.ts'
+import type { JsonBatch } from '../core/json-batch.ts'
 import { keyText } from '../core/key.ts'
 import {
   decodeText,
@@ -131,6 +132,14 @@ export function decodePayload(payload: Payload): unknown {
   }
   const { codec, bytes } = fromPayload(payload)
   return decodeValue(codec, bytes)
+}
+
+/** Gives the JSON text of a payload to a batch. Answers whether that has taken it: not if it is long, or in another form. */
+export function addTextTo(batch: JsonBatch, payload: Payload): boolean {
+  if (payload.codec !== JSON_CODEC) return false
+  return payload instanceof StoredRecord
+    ? payload.addTo(batch)
+    : batch.addText(payload.bytes, 0, payload.bytes.byteLength)
 }
 
 /**
@@ -269,6 +278,10 @@ class StoredRecord implements ParsedRecord {
     // What differs mostly does so before long.
     for (let i = 0; i < length; i++) if (this.#record[this.start + i] !== text.charCodeAt(i)) return false
     return true
+  }
+
+  addTo(batch: JsonBatch): boolean {
+    return batch.addText(this.#record, this.start, this.start + this.byteLength)
   }
 
   text(): string {
