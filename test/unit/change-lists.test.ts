@@ -61,7 +61,7 @@ describe('change lists read in passes of a few keys', () => {
     for (let epoch = 0; epoch < 40; epoch++) {
       const keys = Array.from({ length: 5 }, (_, i) => `key ${(epoch * epoch * 7 + i * 11) % 23}`)
       for (const key of keys) touched.add(key)
-      await state.setMany(keys.map(key => [key, epoch]))
+      await state.setMany(keys.map((key): [string, number] => [key, epoch]))
       await state.createSnapshot()
     }
     const { added } = await state.compareSnapshots('v1', 'v41')
