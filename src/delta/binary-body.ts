@@ -1,5 +1,5 @@
 import { DataIntegrityError } from '../core/errors.ts'
-import { VarintReader, varintLength } from '../core/varint.ts'
+import { MAX_VARINT_BYTES, VarintReader, varintLength } from '../core/varint.ts'
 import { ByteWriter, foldSign } from './byte-writer.ts'
 import {
   COMPRESSION,
@@ -60,10 +60,11 @@ export function binaryBodyLength(base: Uint8Array, target: Uint8Array): number {
     numbers += varintLength(copy) + varintLength(length) + varintLength(foldSign(length - skip))
   }
   diffBytes(base, target, count)
+  const isWorth = isWorthCopying(target.length, inserted, edits)
   const length = varintLength(edits) + varintLength(inserted) + inserted + numbers
-  if (length < MIN_COMPRESSIBLE && isWorthCopying(target.length, inserted, edits))
-    return 1 + varintLength(length) + length
-  return encodeBinaryBody(base, target, 'alone').length
+  if (length < MIN_COMPRESSIBLE && isWorth) return 1 + varintLength(length) + length
+  const script = isWorth ? writeScript(base, target, inserted, numbers).script : insertion(base, target)
+  return encodeScript(script, 'alone', undefined, 0).length
 }
 
 /** The body of a script that is known already. */
@@ -102,24 +103,43 @@ function scriptBound(base: Uint8Array, length: number): number {
   return 32 * (length + base.length) + 64
 }
 
-function findScript(base: Uint8Array, target: Uint8Array): { script: Script; firstEdit: number } {
-  const literals = new ByteWriter()
-  const numbers = new ByteWriter()
+interface FoundScript {
+  readonly script: Script
+  /** Where the first edit is in the base. */
+  readonly firstEdit: number
+}
+
+function findScript(base: Uint8Array, target: Uint8Array): FoundScript {
+  const found = writeScript(base, target)
+  const { literals, edits } = found.script
+  if (isWorthCopying(target.length, literals.length, edits)) return found
+  return { script: insertion(base, target), firstEdit: 0 }
+}
+
+/** The edits that make the target of the base. Their lengths, where they are known, save memory that grows. */
+function writeScript(
+  base: Uint8Array,
+  target: Uint8Array,
+  literalBytes?: number,
+  numberBytes?: number,
+): FoundScript {
+  const literals = new ByteWriter(literalBytes)
+  const numbers = new ByteWriter(numberBytes && numberBytes + MAX_VARINT_BYTES)
   let edits = 0
   let firstEdit = 0
-  const emit: EmitEdit = (copy, insertStart, insertEnd, skip) => {
+  diffBytes(base, target, (copy, insertStart, insertEnd, skip) => {
     if (edits++ === 0) firstEdit = copy
     literals.bytes(target, insertStart, insertEnd)
     writeEdit(numbers, copy, insertEnd - insertStart, skip)
-  }
-  diffBytes(base, target, emit)
-  if (!isWorthCopying(target.length, literals.length, edits)) {
-    literals.truncate(0)
-    numbers.truncate(0)
-    edits = 0
-    emit(0, 0, target.length, base.length)
-  }
+  })
   return { script: { edits, literals: literals.view(), numbers: numbers.view() }, firstEdit }
+}
+
+/** The script that copies nothing. */
+function insertion(base: Uint8Array, target: Uint8Array): Script {
+  const numbers = new ByteWriter(3 * MAX_VARINT_BYTES)
+  writeEdit(numbers, 0, target.length, base.length)
+  return { edits: 1, literals: target, numbers: numbers.view() }
 }
 
 /**

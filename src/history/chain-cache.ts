@@ -67,13 +67,14 @@ export class KeptChain {
 
   constructor(name: string, row: Row, key: Uint8Array, record: Uint8Array, chain: Chain) {
     this.name = name
-    this.key = key
     this.#births = chain.births
-    this.#value = row.value
-    this.#record = record
-    this.#body = chain.body()
+    // In memory of their own: a part of Node's pool of small buffers would keep all of a piece of it, whoever had the rest.
+    ;[this.key, this.#value, this.#body] = ownParts(key, row.value, chain.body())
+    const start = record.byteOffset - row.value.byteOffset
+    this.#record = this.#value.subarray(start, start + record.byteLength)
     this.memoryBytes =
       ENTRY_BYTES +
+      key.byteLength +
       row.key.byteLength +
       row.value.byteLength +
       this.#body.byteLength +
@@ -142,6 +143,16 @@ export class KeptChain {
   }
 }
 
+/** Copies of bytes, one after the other in a piece of memory that nothing else is in. */
+function ownParts(a: Uint8Array, b: Uint8Array, c: Uint8Array): [Uint8Array, Uint8Array, Uint8Array] {
+  const memory = Buffer.allocUnsafeSlow(a.byteLength + b.byteLength + c.byteLength)
+  const [second, third] = [a.byteLength, a.byteLength + b.byteLength]
+  memory.set(a)
+  memory.set(b, second)
+  memory.set(c, third)
+  return [memory.subarray(0, second), memory.subarray(second, third), memory.subarray(third)]
+}
+
 function forgetOldVersions(): void {
   for (const oldest of withVersions) {
     if (versionBytes <= MAX_VERSION_BYTES * (1 - STRETCH)) break
@@ -162,7 +173,10 @@ export function knownChain(row: Row): KeptChain | undefined {
   return undefined
 }
 
-/** Keeps the chain of a row that is not known: `key` is the one whose versions it holds, `record` the chain as it is stored. */
+/**
+ * Keeps the chain of a row that is not known: `key` is the one whose versions it holds, `record` the chain as it is stored, a
+ * part of the row's value.
+ */
 export function keepChain(row: Row, key: Uint8Array, record: Uint8Array, chain: Chain): KeptChain {
   const name = toByteString(row.key)
   const kept = new KeptChain(name, row, key, record, chain)

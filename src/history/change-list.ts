@@ -17,6 +17,7 @@ import { type LogEntry, lastOfEpochs, type Rekey, readLog } from './commit-log.t
 import { decodeHead, HEAD_KEY } from './head.ts'
 import type { HistoryLimits } from './limits.ts'
 import { openCounter, sealCounter } from './meta-row.ts'
+import { SmallestKeys } from './smallest-keys.ts'
 import { gatherBelow } from './stored-bytes.ts'
 
 /**
@@ -428,9 +429,7 @@ export async function readChangedKeys(
 ): Promise<ChangePage> {
   let listed = 0
   let bytes = 0
-  let smallest = new Set<string>()
-  // Keys above `upTo` are left to a later pass; it only ever falls.
-  const window: { above: string; upTo: string | undefined } = { above, upTo: undefined }
+  const smallest = new SmallestKeys(pageKeys)
   const visitor: ListVisitor = {
     list(_epoch, count, listBytes) {
       listed += count
@@ -438,18 +437,17 @@ export async function readChangedKeys(
       return true
     },
     key(_epoch, key) {
-      if (key <= above || (window.upTo !== undefined && key > window.upTo)) return
-      smallest.add(key)
-      if (smallest.size < 2 * pageKeys) return
-      const kept = [...smallest].sort().slice(0, pageKeys)
-      window.upTo = kept[pageKeys - 1]
-      smallest = new Set(kept)
+      if (key > above) smallest.add(key)
+    },
+  }
+  const window: KeyWindow = {
+    above,
+    get upTo() {
+      return smallest.upTo
     },
   }
   await visitLists(view, range, visitor, window)
-  const sorted = [...smallest].sort()
-  const more = window.upTo !== undefined || sorted.length > pageKeys
-  return { keys: sorted.slice(0, pageKeys), more, recordBytes: listed === 0 ? 0 : bytes / listed }
+  return { ...smallest.take(), recordBytes: listed === 0 ? 0 : bytes / listed }
 }
 
 function firstKeyOf(row: Row): string {

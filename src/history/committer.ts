@@ -369,16 +369,18 @@ export class Committer {
 
   /**
    * {@link Committer.exclusive} for background work. Changes that callers have asked for by the time that it has the write
-   * lock go first, under that same lock: once, so that the work is done however busy they are.
+   * lock go first, under that same lock: once, so that the work is done however busy they are. It is `brief` only while
+   * nobody waits whose changes it would make.
    */
   background<T>(
     build: (view: View, batch: Batch, head: Head) => MaybePromise<ExclusiveResult<T>>,
+    { brief = false }: Pick<ExclusiveOptions<never>, 'brief'> = {},
   ): Promise<T> {
     return new Promise((resolve, reject) => {
       if (this.#closed) throw new StoreClosedError()
       const run = async (): Promise<void> => {
-        const value = await this.#giveWay(build)
-        return value === GAVE_WAY ? this.#commit(build, {}).then(resolve, reject) : resolve(value)
+        const value = await this.#giveWay(build, brief && this.#queue.length === 0)
+        return value === GAVE_WAY ? this.#commit(build, { brief }).then(resolve, reject) : resolve(value)
       }
       this.#queue.push({ run: () => run().catch(reject) })
       this.#start()
@@ -387,18 +389,22 @@ export class Committer {
 
   async #giveWay<T>(
     build: (view: View, batch: Batch, head: Head) => MaybePromise<ExclusiveResult<T>>,
+    brief: boolean,
   ): Promise<T | typeof GAVE_WAY> {
     let group: readonly QueuedChange[] = []
-    const commit = this.#commit<T | typeof GAVE_WAY, undefined>((view, batch, head) => {
-      if (group.length === 0) group = this.#takeGroup()
-      if (group.length === 0) return build(view, batch, head)
-      return whenReady(this.#readRecords(view, keysOf(group)), known =>
-        whenReady(
-          this.#change(group, view, batch, head, known),
-          (changed): ExclusiveResult<typeof GAVE_WAY> => ({ ...changed, value: GAVE_WAY }),
-        ),
-      )
-    }, {})
+    const commit = this.#commit<T | typeof GAVE_WAY, undefined>(
+      (view, batch, head) => {
+        if (group.length === 0) group = this.#takeGroup()
+        if (group.length === 0) return build(view, batch, head)
+        return whenReady(this.#readRecords(view, keysOf(group)), known =>
+          whenReady(
+            this.#change(group, view, batch, head, known),
+            (changed): ExclusiveResult<typeof GAVE_WAY> => ({ ...changed, value: GAVE_WAY }),
+          ),
+        )
+      },
+      { brief },
+    )
     // Only by its end is it known whom it was made for.
     await commit.catch(ignore)
     return this.#tell(group, commit)

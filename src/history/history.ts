@@ -595,27 +595,26 @@ export class History {
   ): Promise<SnapshotRow> {
     this.#committer.activity++
     const brief = typeof metadata !== 'function'
+    // Without a promise where the engine answers at once: the write lock is held no longer than the commit takes.
     return this.#committer.exclusive(
-      async (view, batch, head) => {
-        const snapshot: SnapshotRow = {
-          version: head.nextVersion,
-          epoch: head.epoch,
-          metadata: typeof metadata === 'function' ? await metadata(view, head) : metadata,
-        }
-        putSnapshot(batch, snapshot)
-        const sealed: Head = {
-          ...head,
-          epoch: head.epoch + 1,
-          latestSnapshot: head.epoch,
-          nextVersion: head.nextVersion + 1,
-        }
-        const dropped = await prune?.(view, snapshot)
-        if (dropped === undefined || dropped.versions.size === 0) return { value: snapshot, head: sealed }
-        return {
-          value: snapshot,
-          head: await dropSnapshots(view, batch, sealed, dropped.all, dropped.versions),
-        }
-      },
+      (view, batch, head) =>
+        whenReady(typeof metadata === 'function' ? metadata(view, head) : metadata, payload => {
+          const snapshot: SnapshotRow = { version: head.nextVersion, epoch: head.epoch, metadata: payload }
+          putSnapshot(batch, snapshot)
+          const sealed: Head = {
+            ...head,
+            epoch: head.epoch + 1,
+            latestSnapshot: head.epoch,
+            nextVersion: head.nextVersion + 1,
+          }
+          return whenReady(prune?.(view, snapshot), (dropped): MaybePromise<ExclusiveResult<SnapshotRow>> => {
+            if (dropped === undefined || dropped.versions.size === 0) return { value: snapshot, head: sealed }
+            return dropSnapshots(view, batch, sealed, dropped.all, dropped.versions).then(left => ({
+              value: snapshot,
+              head: left,
+            }))
+          })
+        }),
       { brief },
     )
   }

@@ -39,6 +39,8 @@ const AFTER_OPENING_MS = 100
 const STEP_ROWS = 1000
 /** What the log says of a key beside its name, in bytes. */
 const KEY_OVERHEAD = 8
+/** To fold so few keys takes no longer than to hand that to another thread, for which callers would wait. */
+const BRIEF_KEYS = 32
 /** A few rows of the log may have all the keys that are folded at a time; a page of them is a megabyte. */
 const FIRST_LOG_ROWS = 4
 /** Keys whose versions are read at the same time, when they are looked through for freeing. */
@@ -223,6 +225,7 @@ export class Maintenance {
         for (const [epoch, changes] of runs) await appendRun(view, batch, epoch, changes, this.#limits)
         return { value: true, head: { ...head, folded: through } }
       },
+      { brief: keysOf(runs) <= BRIEF_KEYS },
     )
     // The keys follow one another in the log, and again in the lists.
     await this.#relief.worked(0, 2 * bytesOf(runs))
@@ -354,6 +357,12 @@ interface FoldPiece {
   readonly from: number
   readonly through: number
   readonly runs: ReadonlyMap<number, ChangedKeys>
+}
+
+function keysOf(runs: ReadonlyMap<number, ChangedKeys>): number {
+  let count = 0
+  for (const { keys } of runs.values()) count += keys.length
+  return count
 }
 
 /** What keys take in the log or in a list, at most. */

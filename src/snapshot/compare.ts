@@ -56,7 +56,7 @@ interface DifferingRecord {
   readonly after: ParsedRecord | undefined
 }
 
-/** The keys that differ between two moments, in key order, some at a time. */
+/** The keys that differ between two moments, in key order, some at a time: those are good until the next are asked for. */
 async function* differingRecords(
   history: History,
   from: Moment,
@@ -65,7 +65,8 @@ async function* differingRecords(
   consistent: boolean,
 ): AsyncGenerator<readonly DifferingRecord[], void, undefined> {
   const keyRange = toKeyRange(range)
-  const options = { wanted: inRange(keyRange, history.keys), reverse: keyRange.reverse === true, consistent }
+  const wanted = range && inRange(keyRange, history.keys)
+  const options = { ...(wanted && { wanted }), reverse: keyRange.reverse === true, consistent }
   let left = keyRange.limit ?? Number.POSITIVE_INFINITY
   if (left === 0) return
   for await (const chunk of touchedRecords(history, from, to, options)) {
@@ -76,6 +77,7 @@ async function* differingRecords(
       if (--left === 0) break
     }
     if (differing.length > 0) yield differing
+    differing.length = 0
     if (left === 0) return
   }
 }

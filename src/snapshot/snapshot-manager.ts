@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { publishPrune, publishSnapshot } from '../core/diagnostics.ts'
 import { SnapshotNotFoundError } from '../core/errors.ts'
+import { type MaybePromise, whenReady } from '../core/maybe-promise.ts'
 import { abortSignal, boolean, callback, checkOptions, invalidOption } from '../core/options.ts'
 import { encodeValue } from '../core/value-codec.ts'
 import type { Engine, View } from '../engine/engine.ts'
@@ -153,11 +154,12 @@ export class SnapshotManager<S = Record<string, unknown>> {
   /** Seals, and drops what the stored policy does not keep any more. */
   async #seal(metadata: Payload | ((view: View, head: Head) => Promise<Payload>)): Promise<VersionId> {
     let dropped: readonly VersionId[] = []
-    const row = await this.#history.seal(metadata, async (view, sealed) => {
-      const selection = await pruneByPolicy(view, sealed)
-      dropped = selection?.all.filter(({ version }) => selection.versions.has(version)).map(nameOf) ?? []
-      return selection
-    })
+    const row = await this.#history.seal(metadata, (view, sealed) =>
+      whenReady(pruneByPolicy(view, sealed), selection => {
+        dropped = selection?.all.filter(({ version }) => selection.versions.has(version)).map(nameOf) ?? []
+        return selection
+      }),
+    )
     const version = nameOf(row)
     const engine = this.#history.engine.name
     publishSnapshot(() => ({ engine, version, tags: decodeMetadata(row.metadata).tags, origin: 'taken' }))
@@ -497,17 +499,24 @@ function nameOf({ version }: SnapshotRow): VersionId {
 
 const NO_COST = { changes: 0, bytes: 0 }
 
-async function readPolicy(view: View): Promise<RetentionPolicy | undefined> {
-  const stored = await view.get('meta', POLICY_KEY)
-  if (stored === undefined) return undefined
-  const policy = openJsonRow(POLICY_KEY, stored)
-  return decodePayload({ codec: policy[0] as number, bytes: policy.subarray(1) }) as RetentionPolicy
+function readPolicy(view: View): MaybePromise<RetentionPolicy | undefined> {
+  return whenReady(view.get('meta', POLICY_KEY), stored => {
+    if (stored === undefined) return undefined
+    const policy = openJsonRow(POLICY_KEY, stored)
+    return decodePayload({ codec: policy[0] as number, bytes: policy.subarray(1) }) as RetentionPolicy
+  })
 }
 
 /** Which snapshots the stored policy does not keep, once `sealed` is taken. */
-async function pruneByPolicy(view: View, sealed: SnapshotRow): Promise<SnapshotSelection | undefined> {
-  const policy = await readPolicy(view)
-  if (policy === undefined) return undefined
+function pruneByPolicy(view: View, sealed: SnapshotRow): MaybePromise<SnapshotSelection | undefined> {
+  return whenReady(readPolicy(view), policy => policy && selectByPolicy(view, sealed, policy))
+}
+
+async function selectByPolicy(
+  view: View,
+  sealed: SnapshotRow,
+  policy: RetentionPolicy,
+): Promise<SnapshotSelection> {
   const all = [...(await listSnapshotRows(view)), sealed]
   const versions = removable(all, policy)
   // Whatever a clock that was set back makes of its age: who asks for a snapshot gets one.

@@ -29,8 +29,9 @@ export interface TouchedOptions {
 
 /** Keys whose records are in memory together: at most so many, and fewer where they are large. */
 const MAX_CHUNK_KEYS = 1000
+/** So few that they are gone before the memory of young objects is looked through twice: what is met there twice stays for long. */
+const CHUNK_BYTES = 32 * 1024
 /** More where each chunk is a round trip. */
-const CHUNK_BYTES = 128 * 1024
 const REMOTE_CHUNK_BYTES = 1024 * 1024
 /** The first chunk has no more keys than this, or, where the size of records is not known, than that. */
 const FIRST_CHUNK_KEYS = 128
@@ -44,6 +45,8 @@ const GROWTH = 8
  * It reads the change lists of the epochs between and the keys they name, and nothing else of the state. A long walk
  * moves on to a fresh view now and then; where one of the moments is the head, that may have moved on as well.
  *
+ * A chunk is good until the next one is asked for: then it is emptied, as whoever waits for the next would keep it in memory.
+ *
  * @throws {SnapshotNotFoundError} if one of the two is not there, or is dropped meanwhile.
  */
 export async function* touchedRecords(
@@ -55,22 +58,30 @@ export async function* touchedRecords(
   const views = new RecentView(history, from, to, options.consistent === true)
   const turns = new Turns()
   const size = new ChunkSize(history.engine.remote === true ? REMOTE_CHUNK_BYTES : CHUNK_BYTES)
+  const readRecords = async (
+    view: View,
+    names: readonly string[],
+    epochs: readonly [number, number],
+  ): Promise<TouchedRecord[]> => {
+    const keys = names.map(fromByteString)
+    const [[olds, news]] = await Promise.all([
+      readManyAtBoth(view, keys, epochs),
+      // The view would go on showing a snapshot that was dropped since it began.
+      history.assertExists(from),
+      history.assertExists(to),
+    ])
+    return keys.map((key, i) => ({ key, before: olds[i], after: news[i] }))
+  }
   try {
     for await (const page of touchedKeys(history, views, options)) {
       size.expect(page.recordBytes)
       for (let start = 0; start < page.keys.length; ) {
-        const chunk = page.keys.slice(start, start + size.keys).map(fromByteString)
-        start += chunk.length
-        const [[olds, news]] = await views.read((view, epochs) =>
-          Promise.all([
-            readManyAtBoth(view, chunk, epochs),
-            // The view would go on showing a snapshot that was dropped since it began.
-            history.assertExists(from),
-            history.assertExists(to),
-          ]),
-        )
-        size.learn(chunk.length, olds, news)
-        yield chunk.map((key, i) => ({ key, before: olds[i], after: news[i] }))
+        const keys = page.keys.slice(start, start + size.keys)
+        start += keys.length
+        const records = await views.read((view, epochs) => readRecords(view, keys, epochs))
+        size.learn(records)
+        yield records
+        records.length = 0
         await turns.breathe()
       }
     }
@@ -151,11 +162,11 @@ class ChunkSize {
     this.keys = Math.min(FIRST_CHUNK_KEYS, Math.max(1, fitting))
   }
 
-  learn(count: number, ...sides: readonly (readonly (ParsedRecord | undefined)[])[]): void {
+  learn(records: readonly TouchedRecord[]): void {
     let bytes = 0
-    for (const side of sides)
-      for (const record of side) bytes += record === undefined ? 0 : payloadLength(record)
-    const fitting = Math.floor(this.#bytes / Math.max(1, bytes / count))
+    for (const { before, after } of records)
+      for (const record of [before, after]) bytes += record === undefined ? 0 : payloadLength(record)
+    const fitting = Math.floor(this.#bytes / Math.max(1, bytes / records.length))
     this.keys = Math.min(MAX_CHUNK_KEYS, GROWTH * this.keys, Math.max(1, fitting))
   }
 }
@@ -173,7 +184,7 @@ function byName(stored: readonly string[], keys: KeyCodec): string[] {
 async function* touchedKeys(
   history: History,
   views: RecentView,
-  { wanted = () => true, reverse = false }: TouchedOptions,
+  { wanted, reverse = false }: TouchedOptions,
 ): AsyncGenerator<TouchedKeys, void, undefined> {
   const gathers = reverse || !history.keys.ordered
   const gathered: string[] = []
@@ -185,7 +196,7 @@ async function* touchedKeys(
       const range = { after: Math.min(...epochs), through: Math.max(...epochs) }
       return readChangedKeys(view, range, history.limits, last)
     })
-    const keys = page.keys.filter(wanted)
+    const keys = wanted === undefined ? page.keys : page.keys.filter(wanted)
     recordBytes = page.recordBytes
     if (gathers) for (const key of keys) gathered.push(key)
     else yield { keys, recordBytes }

@@ -53,6 +53,23 @@ describe('packed change lists', () => {
   })
 })
 
+describe('change lists read in passes of a few keys', () => {
+  it('name each key that was touched, once and in order', async () => {
+    const { persistence: state } = await openWithLimits(memory(), { pageKeys: 3 })
+    const touched = new Set<string>()
+    await state.createSnapshot()
+    for (let epoch = 0; epoch < 40; epoch++) {
+      const keys = Array.from({ length: 5 }, (_, i) => `key ${(epoch * epoch * 7 + i * 11) % 23}`)
+      for (const key of keys) touched.add(key)
+      await state.setMany(keys.map((key): [string, number] => [key, epoch]))
+      await state.createSnapshot()
+    }
+    const { added } = await state.compareSnapshots('v1', 'v41')
+    expect(added).toEqual([...touched].sort())
+    await state.close()
+  })
+})
+
 describe('a log that is far from being folded', () => {
   it('tells of any epochs in it what was written in them', async () => {
     // While somebody is writing, the background folds five commits a second.

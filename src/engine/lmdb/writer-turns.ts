@@ -92,6 +92,16 @@ export function createWriterTurns(store: string): WriterTurns {
     write(ownPlace, ownMark)
   }
 
+  /** Most turns are over long before: a timer that is set again costs less than one that is made and cleared for each. */
+  function remindLater(): void {
+    reminder ??= setTimeout(() => {
+      if (!isAsked) return
+      remind()
+      remindLater()
+    }, REMIND_MS).unref()
+    reminder.refresh()
+  }
+
   /** Sets the mark for the next turn. */
   function mark(): void {
     ownMark[1] = (ownMark[1] as number) + 1
@@ -137,7 +147,6 @@ export function createWriterTurns(store: string): WriterTurns {
   function done(): void {
     if (!isAsked) return
     isAsked = false
-    clearInterval(reminder)
     if (isAnnounced) {
       // A new one: if it were older than the turn that has come to its end, two could wait for each other, see above.
       mark()
@@ -181,7 +190,7 @@ export function createWriterTurns(store: string): WriterTurns {
         // A lone writer is spared the mark.
         if (!isUnmarked) remind()
       }
-      reminder = setInterval(remind, REMIND_MS)
+      remindLater()
       return passedOver.length === 0 ? undefined : letGoFirst(passedOver)
     },
 
@@ -194,6 +203,7 @@ export function createWriterTurns(store: string): WriterTurns {
     done,
 
     close() {
+      clearTimeout(reminder)
       if (isMarked) write(ownPlace, NO_MARK)
       if (typeof file === 'number') closeSync(file)
       file = null

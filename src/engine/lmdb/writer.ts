@@ -104,6 +104,8 @@ function createWriter(lmdb: Lmdb, root: Root, folder: string, path: string): Wri
   const flusher = openFlusher()
   /** How many rows the transaction under way has written. */
   let rows = 0
+  /** Whether the last commit was one that may be made in this thread: then so may be what the flusher does between two. */
+  let wasBrief = false
   /** Since when transactions have been made in this thread without a turn of the event loop between them. */
   let busySince: number | undefined
 
@@ -117,7 +119,7 @@ function createWriter(lmdb: Lmdb, root: Root, folder: string, path: string): Wri
     return createFlusher({
       file,
       boot: BOOT,
-      underLock: step => transactions.run(() => repeat(step, nothing, false)),
+      underLock: step => transactions.run(() => repeat(step, nothing, wasBrief)),
       sync: flush,
       pin() {
         const { native } = beginReadTransaction(lmdb, root)
@@ -234,6 +236,7 @@ function createWriter(lmdb: Lmdb, root: Root, folder: string, path: string): Wri
     async transact(build, apply, { flush = false, brief = false } = {}) {
       const keptUp = flusher.keepUp()
       if (keptUp !== undefined) await keptUp
+      wasBrief = brief
       if (brief) {
         if (busySince === undefined) {
           busySince = performance.now()
