@@ -129,11 +129,11 @@ describe('a commit of many rows', () => {
     const begun = performance.now()
     await engine.commit((_, batch) => {
       putMany(batch, 0, 1000)
-      // The other thread looks by itself after 1,023 milliseconds, and then after 2,047.
-      blockFor(1100)
+      // The other thread looks by itself after 1,311 milliseconds, and then after 2,621.
+      blockFor(1500)
       putMany(batch, 1000, 2000)
     })
-    expect(performance.now() - begun).toBeLessThan(1800)
+    expect(performance.now() - begun).toBeLessThan(2200)
     expect(await rowsOf(engine)).toBe(2000)
   })
 
