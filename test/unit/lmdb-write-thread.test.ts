@@ -10,7 +10,7 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import * as lmdbPackage from 'lmdb'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
-import type { Batch, Engine } from '../../src/engine/index.ts'
+import type { Batch, Engine, View } from '../../src/engine/index.ts'
 import { lmdb } from '../../src/engine/index.ts'
 
 const PEER = fileURLToPath(new URL('../fixtures/lmdb-peer.mjs', import.meta.url))
@@ -150,6 +150,20 @@ describe('a commit of many rows', () => {
     const begun = performance.now()
     await engine.commit((_, batch) => putMany(batch, 0, 1000))
     expect(performance.now() - begun).toBeLessThan(2000)
+    expect(await rowsOf(engine)).toBe(1000)
+  })
+
+  test('is made otherwise where there is no room for one more reader', async () => {
+    const engine = await openEngine()
+    await engine.commit((_, batch) => putMany(batch, 0, 1))
+    const views: View[] = []
+    try {
+      for (;;) views.push(engine.read())
+    } catch {
+      // All places are taken.
+    }
+    await engine.commit((_, batch) => putMany(batch, 0, 1000))
+    for (const view of views) view.close()
     expect(await rowsOf(engine)).toBe(1000)
   })
 

@@ -154,7 +154,7 @@ export class Instructions {
       this.#hiddenIn = undefined
     }
     if (this.#hasShown) {
-      // LMDB does not commit after a write that has failed: the table 0 is none to write to.
+      // lmdb-js does not commit after a write that has failed: the table 0 is none to write to.
       this.#withKey(REMOVE, 0, NO_KEY, 0)
       this.#step(this.#at)
     }

@@ -255,7 +255,8 @@ async function openStore(folder: StoreFolder): Promise<LmdbStore> {
     const { generation, tables } = environment
     return write<T | typeof MOVED>(async (batch, number) => {
       turns.begun(number)
-      const transaction = environment.beginRead()
+      const transaction = beginReadOrNot(environment)
+      if (transaction === undefined) return ELSEWHERE
       const view = viewOf(environment, transaction, nothing)
       try {
         if (!environment.showsCommit(transaction, number - 1)) return ELSEWHERE
@@ -452,6 +453,15 @@ function apply({ tables, noteCommit }: Writer, operations: readonly WriteOperati
       else tables[table].put(key, value)
     }
   })
+}
+
+/** `undefined` where that fails: all places in the table of readers may be taken. */
+function beginReadOrNot(environment: Environment): ReadTransaction | undefined {
+  try {
+    return environment.beginRead()
+  } catch {
+    return undefined
+  }
 }
 
 function notInPlace(path: string): EngineError {
