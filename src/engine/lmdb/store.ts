@@ -33,7 +33,6 @@ import { createNextGeneration } from './next-generation.ts'
 import { isBeingOpened } from './openings.ts'
 import { NOTICE_MS, TRUST_MS } from './trust.ts'
 import { LmdbView } from './view.ts'
-import { ELSEWHERE } from './write-thread.ts'
 import type { TransactOptions, Writer } from './writer.ts'
 import { createWriterTurns } from './writer-turns.ts'
 
@@ -106,6 +105,8 @@ const TRIM_ATTEMPTS = 5
 
 /** What a transaction comes to that finds the store moved. */
 const MOVED = Symbol('moved')
+/** What a commit comes to that has to be made in the other way. Nothing of it was written. */
+const ELSEWHERE = Symbol('elsewhere')
 
 async function openStore(folder: StoreFolder): Promise<LmdbStore> {
   const { path, writable } = folder
@@ -253,7 +254,7 @@ async function openStore(folder: StoreFolder): Promise<LmdbStore> {
     options: TransactOptions,
   ): Promise<T | typeof MOVED | typeof ELSEWHERE> {
     const { generation, tables } = environment
-    return write<T | typeof MOVED>(async (batch, number) => {
+    return write<T | typeof MOVED | typeof ELSEWHERE>(async (batch, number) => {
       turns.begun(number)
       const transaction = beginReadOrNot(environment)
       if (transaction === undefined) return ELSEWHERE

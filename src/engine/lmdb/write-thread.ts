@@ -12,12 +12,10 @@ import { InstructionMemory, Instructions } from './instructions.ts'
 
 /** What a transaction comes to that must not be committed: see `startsFromNewest`. */
 export const OUTDATED = Symbol('outdated')
-/** What a transaction comes to that is to be made in the other way. Nothing of it was written. */
-export const ELSEWHERE = Symbol('elsewhere')
 
 /** What a transaction in the writing thread has come to. */
 export interface Written<T> {
-  readonly value: T | typeof OUTDATED | typeof ELSEWHERE
+  readonly value: T | typeof OUTDATED
   /** How many rows it has written. */
   readonly rows: number
 }
@@ -41,7 +39,7 @@ export interface WriteThread {
 }
 
 /** Puts the writes of the transaction of a number into a batch. */
-export type BatchBuilder<T> = (batch: Batch, number: number) => MaybePromise<T | typeof ELSEWHERE>
+export type BatchBuilder<T> = (batch: Batch, number: number) => MaybePromise<T>
 
 /**
  * The version of lmdb-js whose writing thread these instructions are for. It ends the process at one that it does not know,
@@ -51,8 +49,6 @@ const KNOWN_VERSION = '3.5.6'
 
 /** In the status of a transaction: this thread is called, as it has begun. Any other is the last one. */
 const BEGUN = 2
-/** LMDB's `MDB_BAD_TXN`: a write before the last one has failed, for a reason that is not known any more. */
-const BAD_TRANSACTION = -30782
 
 /** Transactions that have not ended, with what ends them at once. */
 const running = new Set<() => void>()
@@ -140,7 +136,6 @@ export function createWriteThread(
 
       function outcome(status: number): Written<T> {
         if (built !== undefined && 'error' in built) throw built.error
-        if (status === BAD_TRANSACTION) return { value: ELSEWHERE, rows: 0 }
         if (status !== 0 || built === undefined) throw toEngineError(reasonOf(lmdb, status), 'write to', path)
         return { value: built.value, rows }
       }

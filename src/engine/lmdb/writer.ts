@@ -22,7 +22,7 @@ import { flushNewest } from './flushed-commit.ts'
 import { createFlusher, createNoFlusher, type Flusher } from './flusher.ts'
 import { DATA_FILE, LOCK_FILE } from './generation.ts'
 import { findWriteLock, type WriteLock } from './write-lock.ts'
-import { type BatchBuilder, createWriteThread, type ELSEWHERE, OUTDATED } from './write-thread.ts'
+import { type BatchBuilder, createWriteThread, OUTDATED } from './write-thread.ts'
 
 /** The writing side of an environment. */
 export interface Writer {
@@ -48,10 +48,9 @@ export interface Writer {
   ): Promise<T>
   /**
    * The same where `build` puts its writes into a batch: they are made in another thread, while it goes on. What it reads has
-   * to be read in a read transaction that shows the commit before. `ELSEWHERE`, and nothing written, where it has to be done
-   * by {@link Writer.transact}: `build` may say so, too. Absent where all has.
+   * to be read in a read transaction that shows the commit before. Absent where that cannot be.
    */
-  write?<T>(build: BatchBuilder<T>, options?: Pick<TransactOptions, 'flush'>): Promise<T | typeof ELSEWHERE>
+  write?<T>(build: BatchBuilder<T>, options?: Pick<TransactOptions, 'flush'>): Promise<T>
   /** Waits until what is committed is on disk. Reading goes on. */
   close(): Promise<void>
 }
@@ -290,10 +289,10 @@ function createWriter(lmdb: Lmdb, root: Root, folder: string, path: string): Wri
       async write<T>(
         build: BatchBuilder<T>,
         { flush = false }: Pick<TransactOptions, 'flush'> = {},
-      ): Promise<T | typeof ELSEWHERE> {
+      ): Promise<T> {
         const keptUp = flusher.keepUp()
         if (keptUp !== undefined) await keptUp
-        const attempt = async (): Promise<T | typeof ELSEWHERE | typeof OUTDATED> => {
+        const attempt = async (): Promise<T | typeof OUTDATED> => {
           const written = await thread.transact<T>((batch, transaction) => {
             begin(transaction)
             return build(batch, transaction)
