@@ -204,6 +204,18 @@ describe('a process that ends amid a commit of many rows', () => {
     expect(await rowsOf(engine)).toBe(10)
   })
 
+  test('so it does in the turn that asks for it', async () => {
+    const path = freshPath()
+    const engine = await openEngine(path)
+    for (let i = 0; i < 5; i++) {
+      const child = await start('blocks', path, 20)
+      child.send('go')
+      expect((await once(child, 'exit'))[0]).toBe(7)
+    }
+    await engine.commit((_, batch) => putMany(batch, 0, 10))
+    expect(await rowsOf(engine)).toBe(10)
+  })
+
   test('so it does where it waits for the lock', async () => {
     const path = freshPath()
     const engine = await openEngine(path)

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { isMainThread } from 'node:worker_threads'
 import { EngineError } from '../../core/errors.ts'
 import { type MaybePromise, whenReady } from '../../core/maybe-promise.ts'
@@ -86,7 +87,10 @@ export function createWriteThread(
   }
 
   return {
-    transact<T>(build: BatchBuilder<T>): Promise<Written<T>> {
+    async transact<T>(build: BatchBuilder<T>): Promise<Written<T>> {
+      // A process that exits in the turn that asks for this has begun nothing then, and what lmdb-js has to tell this thread
+      // comes in the next turn.
+      await nextTurn()
       const instructions = new Instructions(memory, env.address)
       let hasBegun = false
       let rows = 0
