@@ -64,6 +64,43 @@ export function checksumOfRange(bytes: Uint8Array, start: number, end: number, p
   return ~value >>> 0
 }
 
+/** Bytes, and the same memory as words from its beginning on, where their bytes stand as those of a checksum do. */
+export interface WordMemory {
+  readonly bytes: Uint8Array
+  readonly words: Int32Array
+}
+
+/** {@link checksumOfRange} of the first `length` bytes, which are copied meanwhile: whole words, to the `at`-th of others. */
+export function copyWithChecksum(
+  { bytes, words }: WordMemory,
+  length: number,
+  target: Int32Array,
+  at: number,
+  previous: number,
+): number {
+  let value = ~previous
+  let i = 0
+  for (; 4 * i + 8 <= length; i += 2) {
+    const one = words[i] as number
+    const other = words[i + 1] as number
+    target[at + i] = one
+    target[at + i + 1] = other
+    const mixed = one ^ value
+    value =
+      byteOf(T7, mixed) ^
+      byteOf(T6, mixed >>> 8) ^
+      byteOf(T5, mixed >>> 16) ^
+      byteOf(T4, mixed >>> 24) ^
+      byteOf(T3, other) ^
+      byteOf(T2, other >>> 8) ^
+      byteOf(T1, other >>> 16) ^
+      byteOf(T0, other >>> 24)
+  }
+  for (let j = 4 * i; j < length; j++) value = byteOf(T0, value ^ byteAt(bytes, j)) ^ (value >>> 8)
+  for (; 4 * i < length; i++) target[at + i] = words[i] as number
+  return ~value >>> 0
+}
+
 function byteAt(bytes: Uint8Array, index: number): number {
   return bytes[index] as number
 }

@@ -13,9 +13,14 @@ const SLICE = 1
 export class Turns {
   #started = performance.now()
 
+  /** Whether a slice is at its end: for who would rather not wait for {@link Turns.breathe} within one. */
+  isOver(): boolean {
+    return performance.now() - this.#started >= SLICE
+  }
+
   /** Returns at once within a slice; at its end, lets the event loop turn. */
   async breathe(): Promise<void> {
-    if (performance.now() - this.#started < SLICE) return
+    if (!this.isOver()) return
     await nextTurn()
     this.#started = performance.now()
   }

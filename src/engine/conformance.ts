@@ -741,6 +741,13 @@ async function compareWithModel(engine: Engine, next: Random): Promise<void> {
       assertPeeked(engine, table, key, values[i])
     }
     const many = await view.getMany(table, keys)
+    if (view.visitMany !== undefined) {
+      const visited = new Array<Uint8Array | undefined>(keys.length).fill(undefined)
+      view.visitMany(table, keys, (i, buffer, length) => {
+        visited[i] = Uint8Array.from(buffer.subarray(0, length))
+      })
+      for (const [i, value] of visited.entries()) assertBytes(value, many[i])
+    }
     assert.equal(many.length, keys.length)
     for (const [i, value] of many.entries()) assertBytes(value, values[i])
 

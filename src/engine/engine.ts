@@ -59,6 +59,9 @@ export interface FloorQuery {
   readonly min: Uint8Array
 }
 
+/** Is shown the value at one of several keys, by the place of the key among them: the first `length` bytes. */
+export type ValueVisitor = (index: number, bytes: Uint8Array, length: number) => void
+
 /**
  * A consistent view of all tables: every answer it gives belongs to one and the same commit. Where an engine loses one, with the
  * connection that held it, its calls reject with an `EngineError` of the code `ENGINE_VIEW_LOST`, and varve reads again.
@@ -71,6 +74,11 @@ export interface View {
   get(table: Table, key: Uint8Array): MaybePromise<Uint8Array | undefined>
   /** The values at `keys`, in that order; `undefined` where there is none. */
   getMany(table: Table, keys: readonly Uint8Array[]): MaybePromise<(Uint8Array | undefined)[]>
+  /**
+   * `getMany` for a caller that is done with each value before the next: `visit` is called for those keys that have one, in
+   * their order. The bytes are written over, and `visit` must not ask the engine for anything. For engines that answer at once.
+   */
+  visitMany?(table: Table, keys: readonly Uint8Array[], visit: ValueVisitor): void
   /** The row with the greatest key in `[query.min, query.key]`. */
   seek(table: Table, query: FloorQuery): MaybePromise<Row | undefined>
   /** The answers of `seek`, in the order of the queries. */

@@ -27,9 +27,12 @@ import { MemoryRelief } from './memory-relief.ts'
 import { Packer, type PackerOptions, type PackTotals } from './packer.ts'
 import { PastView } from './past-view.ts'
 import {
-  type Convert,
+  type Conversion,
+  convertAll,
+  convertMany,
   type KeyedRecord,
   type KeyRange,
+  type ManyConversion,
   presentRecord,
   type RecordPage,
   readAt,
@@ -37,6 +40,7 @@ import {
   scanAt,
   scanLive,
   visitLive,
+  visitManyLive,
 } from './reader.ts'
 import { type ParsedRecord, type Payload, parseBorrowedRecord, parseRecord, payloadLength } from './record.ts'
 import {
@@ -119,6 +123,11 @@ interface ItemPage<T> {
 const MAX_VIEW_BYTES = 4 * 1024 * 1024
 /** What reading brings into memory, by what was read: the system maps the neighbours of a page along with it. */
 const MAPPED_PER_READ = 2
+
+/** An iteration begins with pages of so few rows, and goes on with ones of so many, each so many times as large as the one before. */
+const FEW_ROWS = 16
+const MANY_ROWS = 512
+const MORE = 4
 
 /** Thrown to the caller of a renewable iteration: see {@link History.records}. */
 export class ViewLostError extends Error {}
@@ -359,6 +368,26 @@ export class History {
     return this.#withView(view => readManyAt(view, keys, this.epochIn(view, 'head')))
   }
 
+  /** What becomes of the current records of keys, in one view. They are not copied for it where the engine can do without. */
+  convertedMany<T>(keys: readonly Uint8Array[], conversion: () => ManyConversion<T>): Promise<T[]> {
+    return this.#withView(view => {
+      const epoch = this.epochIn(view, 'head')
+      // A server is asked for everything at once.
+      const visited = isPromiseLike(epoch) ? undefined : visitManyLive(view, keys, epoch, conversion())
+      if (visited === undefined)
+        return whenReady(readManyAt(view, keys, epoch), records => convertMany(records, conversion()))
+      const { items, others } = visited
+      if (others.length === 0) return items
+      const otherKeys = others.map(i => keys[i] as Uint8Array)
+      return whenReady(readManyAt(view, otherKeys, epoch), records => {
+        const rest = conversion()
+        for (const [j, i] of others.entries()) rest.add(records[j], i)
+        for (const [j, item] of rest.take().entries()) items[others[j] as number] = item
+        return items
+      })
+    })
+  }
+
   /** What a key held at a snapshot. */
   getAt(version: number, key: Uint8Array): MaybePromise<ParsedRecord | undefined> {
     try {
@@ -403,32 +432,40 @@ export class History {
     return this.#pages(
       moment,
       range,
-      async (view, bounded, epoch) => {
-        const { records, resumeAfter } = await this.#scan(view, bounded, epoch)
-        return { items: records, bytes: this.#roomOf(records), resumeAfter }
-      },
+      (view, bounded, epoch) =>
+        whenReady(this.#scan(view, bounded, epoch), ({ records, resumeAfter }) => ({
+          items: records,
+          bytes: this.#roomOf(records),
+          resumeAfter,
+        })),
       options,
     )
   }
 
   /**
-   * What becomes of the records of a range: `convert` is called for each, and neither keeps the key nor the record. Pages of the
-   * current state are not copied for it where the engine can do without.
+   * What becomes of the records of a range. Those of the current state are not copied for it where the engine can do without.
    */
   converted<T>(
     moment: Moment,
     range: KeyRange,
-    convert: Convert<T>,
+    conversion: () => Conversion<T>,
   ): AsyncGenerator<readonly T[], void, undefined> {
+    // Whoever leaves at once has not had many converted.
+    let rows = FEW_ROWS
     return this.#pages(
       moment,
       range,
-      async (view, bounded, epoch) => {
-        const visited = epoch === undefined ? visitLive(view, bounded, convert) : undefined
-        if (visited !== undefined) return visited
-        const { records, resumeAfter } = await this.#scan(view, bounded, epoch)
-        const items = records.map(({ key, record }) => convert(key, record))
-        return { items, bytes: this.#roomOf(records), resumeAfter }
+      (view, bounded, epoch) => {
+        const visited = epoch === undefined ? visitLive(view, bounded, rows, conversion()) : undefined
+        rows = Math.min(MANY_ROWS, MORE * rows)
+        return (
+          visited ??
+          whenReady(this.#scan(view, bounded, epoch), ({ records, resumeAfter }) => ({
+            items: convertAll(records, conversion()),
+            bytes: this.#roomOf(records),
+            resumeAfter,
+          }))
+        )
       },
       {},
     )
@@ -443,7 +480,7 @@ export class History {
   async *#pages<T>(
     moment: Moment,
     range: KeyRange,
-    read: (view: View, range: KeyRange, epoch: number | undefined) => Promise<ItemPage<T>>,
+    read: (view: View, range: KeyRange, epoch: number | undefined) => MaybePromise<ItemPage<T>>,
     options: IterationOptions,
   ): AsyncGenerator<readonly T[], void, undefined> {
     const { consistent = false, renewable = moment !== 'head' } = options
@@ -468,18 +505,20 @@ export class History {
         const live = moment === 'head' && head.pending === 0
         do {
           const bounded: KeyRange = Number.isFinite(left) ? { ...rest, limit: left } : rest
-          // The view would go on showing a snapshot that was dropped since it began: whoever reads it is told.
-          const [page] = await Promise.all([
-            read(view, bounded, live ? undefined : epoch),
-            this.assertExists(moment),
-          ])
+          const reading = read(view, bounded, live ? undefined : epoch)
+          // What an embedded engine answers at once is not made to wait for its turn. The view would go on showing a snapshot
+          // that was dropped since it began: whoever reads it is told.
+          const page =
+            moment === 'head' && !isPromiseLike(reading)
+              ? reading
+              : (await Promise.all([reading, this.assertExists(moment)]))[0]
           const items = page.items.length > left ? page.items.slice(0, left) : page.items
           left -= items.length
           rest = page.resumeAfter && resumed(range, page.resumeAfter)
           bytes += page.bytes
           views.answered()
           if (items.length > 0) yield items
-          await turns.breathe()
+          if (turns.isOver()) await turns.breathe()
         } while (
           rest !== undefined &&
           left > 0 &&

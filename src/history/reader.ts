@@ -9,7 +9,7 @@ import {
 import { type MaybePromise, whenBoth, whenReady } from '../core/maybe-promise.ts'
 import type { FloorQuery, Page, Row, ScanRange, View } from '../engine/engine.ts'
 import type { HistoryLimits } from './limits.ts'
-import { type ParsedRecord, parseBorrowedRecord, parseRecord, TOMBSTONE } from './record.ts'
+import { type ParsedRecord, type Payload, parseBorrowedRecord, parseRecord, TOMBSTONE } from './record.ts'
 import { type ChainVisitor, versionAt, versionsOf } from './version-row.ts'
 
 /** The rows of a key in the history, oldest first. */
@@ -99,6 +99,56 @@ export function readManyAt(
   )
 }
 
+/**
+ * Makes something of what keys hold, in their order: of `undefined` where there is nothing. What it is given may be written over
+ * after the call.
+ */
+export interface ManyConversion<T> {
+  /** `index` is the place of the key. */
+  add(payload: Payload | undefined, index: number): void
+  /** What has become of them, in their order. */
+  take(): T[]
+}
+
+/** What a conversion makes of what keys hold. */
+export function convertMany<T>(
+  payloads: readonly (Payload | undefined)[],
+  conversion: ManyConversion<T>,
+): T[] {
+  for (let i = 0; i < payloads.length; i++) conversion.add(payloads[i], i)
+  return conversion.take()
+}
+
+/**
+ * What becomes of the live records of keys, which are not copied for it. `others` are the places of keys that have none, or one that
+ * was born after the epoch: for these it is given `undefined`.
+ */
+export function visitManyLive<T>(
+  view: View,
+  keys: readonly Uint8Array[],
+  epoch: number,
+  conversion: ManyConversion<T>,
+): { readonly items: T[]; readonly others: number[] } | undefined {
+  if (view.visitMany === undefined) return undefined
+  const others: number[] = []
+  let next = 0
+  const passTo = (index: number): void => {
+    for (; next < index; next++) {
+      others.push(next)
+      conversion.add(undefined, next)
+    }
+  }
+  view.visitMany('live', keys, (i, bytes, length) => {
+    const record = parseBorrowedRecord(keys[i] as Uint8Array, bytes, length)
+    if (record.birth > epoch) return
+    passTo(i)
+    conversion.add(record, i)
+    next++
+  })
+  passTo(keys.length)
+  return { items: conversion.take(), others }
+}
+
 /** {@link readManyAt} for two epochs, in no more calls one after the other. */
 export function readManyAtBoth(
   view: View,
@@ -172,26 +222,37 @@ export function scanLive(view: View, range: KeyRange): MaybePromise<RecordPage> 
   }))
 }
 
-/** What becomes of a record that is shown: neither the key nor the record is good for any longer. */
-export type Convert<T> = (key: Uint8Array, record: ParsedRecord) => T
+/** Makes something of records. What it is given may be written over after the call. */
+export interface Conversion<T> {
+  add(key: Uint8Array, record: ParsedRecord): void
+  /** What has become of them, in their order. */
+  take(): T[]
+}
 
-/** {@link scanLive}, where each record is made into something else as it is met: it is not copied. */
+/** What a conversion makes of records. */
+export function convertAll<T>(records: readonly KeyedRecord[], conversion: Conversion<T>): T[] {
+  for (const { key, record } of records) conversion.add(key, record)
+  return conversion.take()
+}
+
+/** {@link scanLive} of so many rows, where each record is made into something else as it is met: it is not copied. */
 export function visitLive<T>(
   view: View,
   range: KeyRange,
-  convert: Convert<T>,
+  rows: number,
+  conversion: Conversion<T>,
 ): { readonly items: T[]; readonly bytes: number; readonly resumeAfter: Uint8Array | undefined } | undefined {
   if (view.visit === undefined) return undefined
-  const items: T[] = []
   let bytes = 0
   let last: Uint8Array | undefined
-  const more = view.visit('live', range, (key, buffer, length) => {
-    const record = parseBorrowedRecord(key, buffer, length)
+  const limit = Math.min(range.limit ?? rows, rows)
+  const more = view.visit('live', { ...range, limit }, (key, buffer, length) => {
+    conversion.add(key, parseBorrowedRecord(key, buffer, length))
     bytes += length
     last = key
-    items.push(convert(key, record))
   })
-  return { items, bytes, resumeAfter: more && last !== undefined ? Buffer.from(last) : undefined }
+  const resumeAfter = more && last !== undefined ? Buffer.from(last) : undefined
+  return { items: conversion.take(), bytes, resumeAfter }
 }
 
 /**

@@ -1,7 +1,8 @@
 import { deflateRawSync, inflateRawSync } from 'node:zlib'
 import { asBuffer, EMPTY_BYTES } from '../core/bytes.ts'
-import { CHECKED, checksum, checksumOfRange } from '../core/crc32.ts'
+import { CHECKED, checksum, checksumOfRange, copyWithChecksum, type WordMemory } from '../core/crc32.ts'
 import { DataIntegrityError } from '../core/errors.ts'
+import type { JsonBatch } from '../core/json-batch.ts'
 import { keyText } from '../core/key.ts'
 import {
   decodeText,
@@ -133,6 +134,14 @@ export function decodePayload(payload: Payload): unknown {
   return decodeValue(codec, bytes)
 }
 
+/** Gives the JSON text of a payload to a batch. Answers whether that has taken it: not if it is long, or in another form. */
+export function addTextTo(batch: JsonBatch, payload: Payload): boolean {
+  if (payload.codec !== JSON_CODEC) return false
+  return payload instanceof StoredRecord
+    ? payload.addTo(batch)
+    : batch.addText(payload.bytes, 0, payload.bytes.byteLength)
+}
+
 /**
  * A record: codec byte, birth epoch, payload, checksum.
  *
@@ -174,6 +183,26 @@ export function parseBorrowedRecord(key: Uint8Array, buffer: Uint8Array, length:
  */
 export function payloadStart(key: Uint8Array, buffer: Uint8Array, length: number): number {
   assertIntact(key, buffer, length)
+  return payloadOffset(buffer, length)
+}
+
+/**
+ * {@link payloadStart} of a record that stands at the beginning of a memory, and is copied to the `at`-th word of another. To
+ * do both at once takes little longer than either.
+ */
+export function copyRecord(
+  key: Uint8Array,
+  source: WordMemory,
+  length: number,
+  target: Int32Array,
+  at: number,
+): number {
+  if (!isLongEnough(length) || copyWithChecksum(source, length, target, at, checksum(key)) !== CHECKED)
+    throw damaged(key)
+  return payloadOffset(source.bytes, length)
+}
+
+function payloadOffset(buffer: Uint8Array, length: number): number {
   // The common case by hand: an epoch below 128 is one byte.
   if ((buffer[1] as number) < 0x80) return 2
   const reader = new VarintReader(buffer, 1, length - CHECKSUM_BYTES)
@@ -192,9 +221,16 @@ function parse(key: Uint8Array, record: Uint8Array, length: number, isBorrowed: 
 }
 
 function assertIntact(key: Uint8Array, record: Uint8Array, length: number): void {
-  const isWhole = length >= CHECKSUM_BYTES + 2
-  if (isWhole && checksumOfRange(record, 0, length, checksum(key)) === CHECKED) return
-  throw new DataIntegrityError(
+  if (isLongEnough(length) && checksumOfRange(record, 0, length, checksum(key)) === CHECKED) return
+  throw damaged(key)
+}
+
+function isLongEnough(length: number): boolean {
+  return length >= CHECKSUM_BYTES + 2
+}
+
+function damaged(key: Uint8Array): DataIntegrityError {
+  return new DataIntegrityError(
     `The record of key ${JSON.stringify(keyText(key))} does not match its checksum: the stored data is damaged. Run verify() to see how far the damage goes.`,
   )
 }
@@ -242,6 +278,10 @@ class StoredRecord implements ParsedRecord {
     // What differs mostly does so before long.
     for (let i = 0; i < length; i++) if (this.#record[this.start + i] !== text.charCodeAt(i)) return false
     return true
+  }
+
+  addTo(batch: JsonBatch): boolean {
+    return batch.addText(this.#record, this.start, this.start + this.byteLength)
   }
 
   text(): string {

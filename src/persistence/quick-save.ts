@@ -114,12 +114,16 @@ function compareIn(
   const rows = new StoredRows(Math.max(1, Math.min(head.size, comparedRows)))
   const comparison = new StateComparison(history, view, data, compression, encodeUnder)
   let bytesRead = 0
-  for (let range: ScanRange | undefined = {}; range !== undefined && !comparison.isTooMuch; ) {
-    const taken = rows.take(view, range, names.length)
-    bytesRead += taken.bytes
-    range = taken.rest
-    names = comparison.compare(names, rows)
-    comparison.delete(rows.unfound())
+  try {
+    for (let range: ScanRange | undefined = {}; range !== undefined && !comparison.isTooMuch; ) {
+      const taken = rows.take(view, range, names.length)
+      bytesRead += taken.bytes
+      range = taken.rest
+      names = comparison.compare(names, rows)
+      comparison.delete(rows.unfound())
+    }
+  } finally {
+    rows.release()
   }
   comparison.add(names)
   if (comparison.isTooMuch) return undefined

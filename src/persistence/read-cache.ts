@@ -10,6 +10,7 @@ import { readAgainIfLost } from '../engine/view-lost.ts'
 import { type LogEntry, readLog } from '../history/commit-log.ts'
 import type { Head } from '../history/head.ts'
 import type { History } from '../history/history.ts'
+import { convertMany, type ManyConversion } from '../history/reader.ts'
 import { decodePayload, type Payload } from '../history/record.ts'
 import type { CacheSeal } from './cache-seal.ts'
 import type { CachedReads, CacheMetrics, CacheMode } from './cached-reads.ts'
@@ -168,8 +169,12 @@ export class ReadCache implements CachedReads {
     return (await this.#look().want(key, bytes)).of(key)
   }
 
-  getMany(keys: readonly string[], bytes: readonly Uint8Array[]): Promise<(Payload | undefined)[]> {
-    return readAgainIfLost(() => this.#getMany(keys, bytes))
+  async getMany<T>(
+    keys: readonly string[],
+    bytes: readonly Uint8Array[],
+    conversion: () => ManyConversion<T>,
+  ): Promise<T[]> {
+    return convertMany(await readAgainIfLost(() => this.#getMany(keys, bytes)), conversion())
   }
 
   async #getMany(keys: readonly string[], bytes: readonly Uint8Array[]): Promise<(Payload | undefined)[]> {

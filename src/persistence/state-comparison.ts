@@ -87,14 +87,14 @@ export class StateComparison {
     others: string[],
   ): void {
     const data = this.#data
-    for (let i = 0; i < count; i++) this.#hashes[i] = rows.hashOf(this.#briefKey(names[start + i] as string))
+    for (let i = 0; i < count; i++) this.#hashes[i] = rows.hashOf(names[start + i] as string)
     rows.lookUp(this.#hashes, count, this.#rows)
     for (let i = 0; i < count; i++)
       if ((this.#rows[i] as number) >= 0) this.#values[i] = data[names[start + i] as string]
     for (let i = 0; i < count; i++) {
       const name = names[start + i] as string
       const likely = this.#rows[i] as number
-      const row = likely < 0 ? -1 : rows.find(this.#briefKey(name), this.#hashes[i] as number, likely)
+      const row = likely < 0 ? -1 : rows.find(name, this.#hashes[i] as number, likely)
       if (row < 0) {
         others.push(name)
         continue
@@ -112,11 +112,6 @@ export class StateComparison {
     const stored = rows.valueAt(row) ?? this.#storedAt(key)
     if (stored === undefined || !encodedEqual(stored, encoded))
       this.#change(key, toPayload(encoded, this.#compression))
-  }
-
-  #briefKey(name: string): Uint8Array {
-    const { keys } = this.#history
-    return keys.encodeBriefly?.(name) ?? keys.encode(name)
   }
 
   #encode(name: string, value: unknown): ReturnType<typeof encodeValue> {

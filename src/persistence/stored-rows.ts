@@ -1,9 +1,12 @@
 import { randomInt } from 'node:crypto'
-import { copyBytes } from '../core/bytes.ts'
+import { endianness } from 'node:os'
+import { copyBytes, EMPTY_BYTES } from '../core/bytes.ts'
+import type { WordMemory } from '../core/crc32.ts'
 import { isSurelyJsonOf } from '../core/json-match.ts'
+import { encodeKey } from '../core/key.ts'
 import { type EncodedValue, JSON_CODEC, V8_CODEC } from '../core/value-codec.ts'
 import type { ScanRange, View } from '../engine/engine.ts'
-import { CHECKSUM_BYTES, payloadStart } from '../history/record.ts'
+import { CHECKSUM_BYTES, copyRecord, payloadStart } from '../history/record.ts'
 
 /**
  * A row is a word that tells of it, then its key, then its record up to the checksum and a zero, each from the beginning of a word
@@ -39,6 +42,11 @@ const ENTERED = 64
 const LINES = 3
 const LINE_WORDS = 16
 
+/** UTF-16 units from here on take several bytes in UTF-8. */
+const FIRST_LONG_UNIT = 0x80
+
+const IS_LITTLE_ENDIAN = endianness() === 'LE'
+
 /** Thrown where keys fall on one another. */
 const UNFIT: Error = new Error('varve: these rows cannot be searched in memory')
 
@@ -61,6 +69,7 @@ interface Taken {
  * their slots before the first is looked at, and then for all their rows, waits for them together.
  */
 export class StoredRows {
+  readonly #memory: Memory
   readonly #words: Int32Array
   /** The same memory. */
   readonly #bytes: Buffer
@@ -78,22 +87,27 @@ export class StoredRows {
   readonly #newRows = new Int32Array(ENTERED)
   readonly #newHashes = new Int32Array(ENTERED)
   #newCount = 0
-  /** The buffer that records are shown in, and its words. */
-  #shown: Uint8Array | undefined
-  #shownWords: Int32Array = new Int32Array(0)
+  /** The buffer that records are shown in. */
+  #shown: WordMemory = { bytes: EMPTY_BYTES, words: new Int32Array(0) }
   /** What is read and used for nothing need not be read: what is fetched ahead is written here. */
   readonly #sink = new Int32Array(1)
 
   /** For at most `capacity` rows at a time. */
   constructor(capacity: number) {
     const slots = 2 ** (33 - Math.clz32(capacity))
-    this.#table = newWords(FIELDS * slots)
     this.#mask = slots - 1
     this.#capacity = capacity
-    const spare = LINES * LINE_WORDS
     this.#end = Math.max(LEAST_ROOM, ROOM * capacity) / WORD_BYTES
-    this.#words = newWords(this.#end + spare)
-    this.#bytes = Buffer.from(this.#words.buffer)
+    const memory = takeMemory(this.#end + LINES * LINE_WORDS, FIELDS * slots)
+    this.#memory = memory
+    this.#words = memory.rows
+    this.#bytes = memory.bytes
+    this.#table = memory.table.subarray(0, FIELDS * slots)
+  }
+
+  /** Leaves the memory to those who come next. These rows must not be used any more. */
+  release(): void {
+    free = new WeakRef(this.#memory)
   }
 
   /**
@@ -125,14 +139,22 @@ export class StoredRows {
     return { bytes, rest }
   }
 
-  /** FNV-1a from a seed, whose bits are then mixed as in MurmurHash3, so that the lowest ones may choose a slot. */
-  hashOf(key: Uint8Array): number {
-    const { length } = key
+  /** What {@link StoredRows.lookUp} looks for a key by. @throws {InvalidKeyError} */
+  hashOf(name: string): number {
+    const { length } = name
     let hash = this.#seed
-    for (let i = 0; i < length; i++) hash = Math.imul(hash ^ (key[i] as number), 0x01000193)
-    hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b)
-    hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35)
-    return hash ^ (hash >>> 16)
+    for (let i = 0; i < length; i++) {
+      const unit = name.charCodeAt(i)
+      if (unit >= FIRST_LONG_UNIT) return this.#hashOfBytes(encodeKey(name))
+      hash = withByte(hash, unit)
+    }
+    return mixed(hash)
+  }
+
+  #hashOfBytes(key: Uint8Array): number {
+    let hash = this.#seed
+    for (let i = 0; i < key.length; i++) hash = withByte(hash, key[i] as number)
+    return mixed(hash)
   }
 
   /**
@@ -158,8 +180,8 @@ export class StoredRows {
    *
    * @throws {UNFIT}
    */
-  find(key: Uint8Array, hash: number, likely: number): number {
-    const row = this.#isUnder(key, likely) ? likely : this.#rowUnder(key, hash)
+  find(name: string, hash: number, likely: number): number {
+    const row = this.#isUnder(name, likely) ? likely : this.#rowUnder(name, hash)
     if (row >= 0) this.#markFound(row)
     return row
   }
@@ -168,7 +190,7 @@ export class StoredRows {
   matchedBytes(row: number, value: unknown): number {
     const word = this.#words[row] as number
     if ((word & (LEFT_BIT | CLONE_BIT)) !== 0) return -1
-    const record = WORD_BYTES * recordAt(row, word)
+    const record = WORD_BYTES * recordAt(row, word & KEY_MASK)
     const start = record + ((word >>> START_SHIFT) & START_MASK)
     const end = record + ((word >>> END_SHIFT) & END_MASK)
     return isSurelyJsonOf(value, this.#bytes, start, end) ? end - start : -1
@@ -178,7 +200,7 @@ export class StoredRows {
   valueAt(row: number): EncodedValue | undefined {
     const word = this.#words[row] as number
     if ((word & LEFT_BIT) !== 0) return undefined
-    const record = WORD_BYTES * recordAt(row, word)
+    const record = WORD_BYTES * recordAt(row, word & KEY_MASK)
     const start = record + ((word >>> START_SHIFT) & START_MASK)
     const end = record + ((word >>> END_SHIFT) & END_MASK)
     return {
@@ -194,12 +216,12 @@ export class StoredRows {
       const word = this.#words[row] as number
       const start = WORD_BYTES * (row + 1)
       if ((word & FOUND_BIT) === 0) yield Buffer.from(this.#bytes.subarray(start, start + (word & KEY_MASK)))
-      row = recordAt(row, word) + wordsOf(((word >>> END_SHIFT) & END_MASK) + 1)
+      row = recordAt(row, word & KEY_MASK) + wordsOf(((word >>> END_SHIFT) & END_MASK) + 1)
     }
   }
 
   #clear(lookups: number): void {
-    if (this.#size > 0) this.#table.fill(0)
+    this.#table.fill(0)
     this.#used = 0
     this.#size = 0
     this.#found = 0
@@ -209,45 +231,50 @@ export class StoredRows {
 
   /** Adds the row whose record is the first `length` bytes of a buffer; answers whether there was room for it. */
   #add(key: Uint8Array, record: Uint8Array, length: number): boolean {
-    const start = payloadStart(key, record, length)
     const end = length - CHECKSUM_BYTES
     const codec = record[0]
     const isLeft = end > MOST_COPIED || (codec !== JSON_CODEC && codec !== V8_CODEC)
     const copied = isLeft ? 0 : end
     const row = this.#used
-    const word =
+    const at = recordAt(row, key.length)
+    const next = at + wordsOf(copied + 1)
+    if (next > this.#end || this.#size === this.#capacity) return false
+    const start = isLeft ? payloadStart(key, record, length) : this.#copyRecord(key, record, length, at)
+    this.#words[row] =
       key.length |
       (start << START_SHIFT) |
       (copied << END_SHIFT) |
       (codec === V8_CODEC ? CLONE_BIT : 0) |
       (isLeft ? LEFT_BIT : 0)
-    const at = recordAt(row, word)
-    const next = at + wordsOf(copied + 1)
-    if (next > this.#end || this.#size === this.#capacity) return false
-    this.#words[row] = word
-    copyBytes(key, 0, key.length, this.#bytes, WORD_BYTES * (row + 1))
-    this.#copyRecord(record, copied, at)
     // What follows a number must not look as if it went on.
     this.#bytes[WORD_BYTES * at + copied] = 0
     this.#used = next
     this.#size++
     if (this.#newCount === ENTERED) this.#enter()
     this.#newRows[this.#newCount] = row
-    this.#newHashes[this.#newCount++] = this.hashOf(key)
+    this.#newHashes[this.#newCount++] = this.#copyKey(key, WORD_BYTES * (row + 1))
     return true
   }
 
-  /** Copies the beginning of a record, by words where its buffer allows it. */
-  #copyRecord(record: Uint8Array, length: number, at: number): void {
-    if (record !== this.#shown) {
-      this.#shown = record
-      this.#shownWords = wordsIn(record)
+  /** Copies a key; answers its hash. */
+  #copyKey(key: Uint8Array, at: number): number {
+    let hash = this.#seed
+    for (let i = 0; i < key.length; i++) {
+      const byte = key[i] as number
+      this.#bytes[at + i] = byte
+      hash = withByte(hash, byte)
     }
-    const from = this.#shownWords
-    const to = this.#words
-    const count = wordsOf(length)
-    if (count > from.length) copyBytes(record, 0, length, this.#bytes, WORD_BYTES * at)
-    else for (let i = 0; i < count; i++) to[at + i] = from[i] as number
+    return mixed(hash)
+  }
+
+  /** Copies a record, by words where its buffer allows it; answers where its payload begins. */
+  #copyRecord(key: Uint8Array, record: Uint8Array, length: number, at: number): number {
+    if (record !== this.#shown.bytes) this.#shown = { bytes: record, words: wordsIn(record) }
+    if (wordsOf(length) <= this.#shown.words.length)
+      return copyRecord(key, this.#shown, length, this.#words, at)
+    const start = payloadStart(key, record, length)
+    copyBytes(record, 0, length, this.#bytes, WORD_BYTES * at)
+    return start
   }
 
   /** Enters the rows that are new into the table. */
@@ -285,20 +312,29 @@ export class StoredRows {
     this.#words[row] = word | FOUND_BIT
   }
 
-  #isUnder(key: Uint8Array, row: number): boolean {
-    const { length } = key
-    if (((this.#words[row] as number) & KEY_MASK) !== length) return false
+  #isUnder(name: string, row: number): boolean {
+    const length = (this.#words[row] as number) & KEY_MASK
     const start = WORD_BYTES * (row + 1)
-    for (let i = 0; i < length; i++) if (this.#bytes[start + i] !== key[i]) return false
-    return true
+    for (let i = 0; i < name.length; i++) {
+      const unit = name.charCodeAt(i)
+      if (unit >= FIRST_LONG_UNIT) return this.#isUnderBytes(encodeKey(name), row)
+      if (this.#bytes[start + i] !== unit) return false
+    }
+    return name.length === length
   }
 
-  #rowUnder(key: Uint8Array, hash: number): number {
+  #isUnderBytes(key: Uint8Array, row: number): boolean {
+    const start = WORD_BYTES * (row + 1)
+    const end = start + ((this.#words[row] as number) & KEY_MASK)
+    return this.#bytes.compare(key, 0, key.length, start, end) === 0
+  }
+
+  #rowUnder(name: string, hash: number): number {
     for (let place = hash; ; place++) {
       if (--this.#probesLeft < 0) throw UNFIT
       const slot = FIELDS * (place & this.#mask)
       const row = (this.#table[slot + 1] as number) - 1
-      if (row < 0 || (this.#table[slot] === hash && this.#isUnder(key, row))) return row
+      if (row < 0 || (this.#table[slot] === hash && this.#isUnder(name, row))) return row
     }
   }
 
@@ -312,6 +348,37 @@ export class StoredRows {
   }
 }
 
+/** What rows are taken into. */
+interface Memory {
+  readonly rows: Int32Array
+  /** The same memory. */
+  readonly bytes: Buffer
+  readonly table: Int32Array
+}
+
+/**
+ * Memory that is in use no more, as long as it has not been collected: to be given new pages by the system takes a fifth of the
+ * time in which rows are taken in.
+ */
+let free: WeakRef<Memory> | undefined
+
+/** A state that grows or shrinks a little has room in the memory that it had; one that is much smaller is not to keep it. */
+const SPARE = 1.25
+const MOST_SPARE = 2
+
+/** Memory with room for so many words of rows and of a table, whatever they hold. */
+function takeMemory(rowWords: number, tableWords: number): Memory {
+  const found = free?.deref()
+  free = undefined
+  if (found !== undefined && fits(found.rows, rowWords) && fits(found.table, tableWords)) return found
+  const rows = newWords(Math.ceil(SPARE * rowWords))
+  return { rows, bytes: Buffer.from(rows.buffer), table: newWords(tableWords) }
+}
+
+function fits(words: Int32Array, count: number): boolean {
+  return words.length >= count && words.length <= MOST_SPARE * count
+}
+
 /**
  * Of a shared buffer, whose memory V8 does not count. For that of others it collects garbage: twice while a million rows were
  * taken in, and each time for as long as the rest of the comparison took.
@@ -320,9 +387,21 @@ function newWords(count: number): Int32Array {
   return new Int32Array(new SharedArrayBuffer(WORD_BYTES * count))
 }
 
-/** The whole words of some bytes; none where they do not begin at a word of their buffer. */
+/** FNV-1a, … */
+function withByte(hash: number, byte: number): number {
+  return Math.imul(hash ^ byte, 0x01000193)
+}
+
+/** … and its bits mixed as in MurmurHash3, so that the lowest ones may choose a slot. */
+function mixed(hash: number): number {
+  let mixed = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b)
+  mixed = Math.imul(mixed ^ (mixed >>> 13), 0xc2b2ae35)
+  return mixed ^ (mixed >>> 16)
+}
+
+/** The whole words of some bytes; none where they do not begin at a word of their buffer, or a word has its highest byte first. */
 function wordsIn({ buffer, byteOffset, byteLength }: Uint8Array): Int32Array {
-  if (byteOffset % WORD_BYTES !== 0) return new Int32Array(0)
+  if (!IS_LITTLE_ENDIAN || byteOffset % WORD_BYTES !== 0) return new Int32Array(0)
   return new Int32Array(buffer, byteOffset, Math.floor(byteLength / WORD_BYTES))
 }
 
@@ -330,7 +409,7 @@ function wordsOf(bytes: number): number {
   return (bytes + WORD_BYTES - 1) >>> 2
 }
 
-/** Where the record begins of a row. */
-function recordAt(row: number, word: number): number {
-  return row + 1 + wordsOf(word & KEY_MASK)
+/** Where the record begins of a row with a key of so many bytes. */
+function recordAt(row: number, keyBytes: number): number {
+  return row + 1 + wordsOf(keyBytes)
 }

@@ -1,6 +1,6 @@
 import { Turns } from '../core/turns.ts'
 import type { History, Moment } from '../history/history.ts'
-import type { Convert, KeyedRecord } from '../history/reader.ts'
+import { type Conversion, convertAll, type KeyedRecord } from '../history/reader.ts'
 import { nameOf, type Range, rangeTest, toKeyRange } from './key-range.ts'
 
 /**
@@ -20,23 +20,23 @@ export function orderedRecords(
     : sortedRecords(history, moment, range)
 }
 
-/** What `convert` makes of {@link orderedRecords}, in pages. It keeps neither the key nor the record. */
+/** What becomes of {@link orderedRecords}, in pages. */
 export function orderedItems<T>(
   history: History,
   moment: Moment,
   range: Range | undefined,
-  convert: Convert<T>,
+  conversion: () => Conversion<T>,
 ): AsyncGenerator<readonly T[], void, undefined> {
   return history.keys.ordered
-    ? history.converted(moment, toKeyRange(range), convert)
-    : convertPages(sortedRecords(history, moment, range), convert)
+    ? history.converted(moment, toKeyRange(range), conversion)
+    : convertPages(sortedRecords(history, moment, range), conversion)
 }
 
 async function* convertPages<T>(
   pages: AsyncIterable<readonly KeyedRecord[]>,
-  convert: Convert<T>,
+  conversion: () => Conversion<T>,
 ): AsyncGenerator<readonly T[], void, undefined> {
-  for await (const page of pages) yield page.map(({ key, record }) => convert(key, record))
+  for await (const page of pages) yield convertAll(page, conversion())
 }
 
 /** Records looked up at a time. */

@@ -1,10 +1,12 @@
 import type { ByteMeter } from '../core/byte-meter.ts'
+import { KeyBatch } from '../core/key-batch.ts'
 import { isPromiseLike, type MaybePromise } from '../core/maybe-promise.ts'
 import { invalidOption } from '../core/options.ts'
 import { readAgainIfLost } from '../engine/view-lost.ts'
 import type { History, Moment } from '../history/history.ts'
-import type { Convert } from '../history/reader.ts'
+import { type Conversion, convertMany, type KeyedRecord, type ManyConversion } from '../history/reader.ts'
 import { decodePayload, type Payload, payloadLength } from '../history/record.ts'
+import { ValueBatch } from '../history/value-batch.ts'
 import type { Range } from './key-range.ts'
 import { orderedItems } from './ordered-records.ts'
 
@@ -48,8 +50,12 @@ export interface CurrentReads {
    * @throws {InvalidKeyError}
    */
   get(key: string): MaybePromise<Payload | undefined>
-  /** What keys hold, all at one moment. */
-  getMany(keys: readonly string[], bytes: readonly Uint8Array[]): Promise<(Payload | undefined)[]>
+  /** What becomes of what keys hold, all at one moment. */
+  getMany<T>(
+    keys: readonly string[],
+    bytes: readonly Uint8Array[],
+    conversion: () => ManyConversion<T>,
+  ): Promise<T[]>
   /** The value of what a key holds. */
   decode(key: string, payload: Payload): unknown
 }
@@ -58,7 +64,7 @@ export interface CurrentReads {
 export function directReads(history: History): CurrentReads {
   return {
     get: key => history.peek(key),
-    getMany: (_keys, bytes) => history.getMany(bytes),
+    getMany: (_keys, bytes, conversion) => history.convertedMany(bytes, conversion),
     decode: (_key, payload) => decodePayload(payload),
   }
 }
@@ -118,17 +124,12 @@ export class StateReader<S = Record<string, unknown>> implements ReadableState<S
     const bytes = names.map(name => this.#history.keys.encode(name))
     const moment = this.#moment()
     if (moment === 'head') {
-      const payloads = await this.#current.getMany(names, bytes)
-      return payloads.map((payload, i) => {
-        if (payload === undefined) return undefined
-        if (meter !== undefined) meter.bytes += payloadLength(payload)
-        return this.#current.decode(names[i] as string, payload)
-      }) as ValuesOf<S, K>
+      const decode = (payload: Payload, i: number): unknown =>
+        this.#current.decode(names[i] as string, payload)
+      return this.#current.getMany(names, bytes, () => decoding(decode, meter)) as Promise<ValuesOf<S, K>>
     }
     const records = await this.#history.getManyAt(moment, bytes)
-    if (meter !== undefined)
-      for (const record of records) meter.bytes += record === undefined ? 0 : payloadLength(record)
-    return records.map(record => record && decodePayload(record)) as ValuesOf<S, K>
+    return convertMany(records, decoding(decodePayload, meter)) as ValuesOf<S, K>
   }
 
   async has(key: KeyOf<S>): Promise<boolean> {
@@ -136,22 +137,39 @@ export class StateReader<S = Record<string, unknown>> implements ReadableState<S
   }
 
   keys(range?: Range): AsyncIterableIterator<KeyOf<S>> {
-    return this.#iterate(range, key => this.#history.keys.decode(key) as KeyOf<S>)
+    return this.#iterate(range, () => {
+      const names = new KeyBatch(this.#history.keys)
+      return { add: key => names.add(key), take: () => names.take() as KeyOf<S>[] }
+    })
   }
 
   values(range?: Range): AsyncIterableIterator<S[KeyOf<S>]> {
-    return this.#iterate(range, (_key, record) => decodePayload(record) as S[KeyOf<S>])
+    return this.#iterate(range, () => {
+      const values = new ValueBatch()
+      return { add: (_key, record) => values.add(record), take: () => values.take() as S[KeyOf<S>][] }
+    })
   }
 
   entries(range?: Range): AsyncIterableIterator<[KeyOf<S>, S[KeyOf<S>]]> {
-    return this.#iterate(range, (key, record) => [
-      this.#history.keys.decode(key) as KeyOf<S>,
-      decodePayload(record) as S[KeyOf<S>],
-    ])
+    return this.#iterate(range, () => {
+      const names = new KeyBatch(this.#history.keys)
+      const values = new ValueBatch()
+      return {
+        add: (key, record) => {
+          names.add(key)
+          values.add(record)
+        },
+        take: () => pairsOf(names.take() as KeyOf<S>[], values.take() as S[KeyOf<S>][]),
+      }
+    })
   }
 
-  #iterate<T>(range: Range | undefined, convert: Convert<T>): AsyncIterableIterator<T> {
-    return flatten(orderedItems(this.#history, this.#moment(), range, convert))
+  #nameOf(key: Uint8Array): KeyOf<S> {
+    return this.#history.keys.decode(key) as KeyOf<S>
+  }
+
+  #iterate<T>(range: Range | undefined, conversion: () => Conversion<T>): AsyncIterableIterator<T> {
+    return flatten(orderedItems(this.#history, this.#moment(), range, conversion))
   }
 
   async size(): Promise<number> {
@@ -169,13 +187,38 @@ export class StateReader<S = Record<string, unknown>> implements ReadableState<S
   async #load(meter: ByteMeter | undefined): Promise<S> {
     const state: Record<string, unknown> = {}
     for await (const page of this.#history.records(this.#moment(), {}, { consistent: true })) {
-      for (const { key, record } of page) {
-        if (meter !== undefined) meter.bytes += payloadLength(record)
-        setOwn(state, this.#history.keys.decode(key), decodePayload(record))
-      }
+      const records = page.map(({ record }) => record)
+      const values = convertMany(records, decoding(decodePayload, meter))
+      for (let i = 0; i < page.length; i++)
+        setOwn(state, this.#nameOf((page[i] as KeyedRecord).key), values[i])
     }
     return state as S
   }
+}
+
+/** Decodes what keys hold. `decode` is for what is decoded by itself. */
+function decoding(
+  decode: (payload: Payload, index: number) => unknown,
+  meter: ByteMeter | undefined,
+): ManyConversion<unknown> {
+  const values = new ValueBatch()
+  let bytes = 0
+  return {
+    add(payload, i) {
+      if (payload !== undefined) bytes += payloadLength(payload)
+      if (payload === undefined || !values.addText(payload)) values.addValue(payload && decode(payload, i))
+    },
+    take() {
+      if (meter !== undefined) meter.bytes += bytes
+      return values.take()
+    },
+  }
+}
+
+function pairsOf<K, V>(keys: readonly K[], values: readonly V[]): [K, V][] {
+  const pairs: [K, V][] = []
+  for (let i = 0; i < keys.length; i++) pairs.push([keys[i] as K, values[i] as V])
+  return pairs
 }
 
 /** Sets a property also where its name is `__proto__`, which an assignment would take for the prototype. */
@@ -203,16 +246,16 @@ function flatten<T>(pages: AsyncGenerator<readonly T[], void, undefined>): Async
     return { done: false, value: page[0] as T }
   }
   let waiting = 0
+  const answered = (): void => {
+    waiting--
+  }
   return {
     next() {
       if (waiting === 0 && position < page.length)
         return Promise.resolve({ done: false, value: page[position++] as T })
       // Calls that overlap are answered in order.
-      waiting++
-      const result = last.then(nextPage, nextPage).finally(() => {
-        waiting--
-      })
-      last = result.catch(() => undefined)
+      const result = waiting++ === 0 ? nextPage() : last.then(nextPage, nextPage)
+      last = result.then(answered, answered)
       return result
     },
     async return() {

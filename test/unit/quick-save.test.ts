@@ -167,6 +167,27 @@ describe('save() of a state that is mostly there', () => {
     expect(await state.load()).toStrictEqual({ a: 1, b: 2, d: 4, e: { n: 5 } })
   })
 
+  it('holds while a property that it reads saves another state', async () => {
+    const [store, other] = [await open(), await open()]
+    const stateOf = (edition: number): State =>
+      Object.fromEntries(Array.from({ length: 400 }, (_, i) => [`key ${i}`, { i, edition }]))
+    await store.save(stateOf(0))
+    await other.save(stateOf(1))
+    const inner: Promise<unknown>[] = []
+    const state = {
+      ...stateOf(0),
+      get 'key 7'() {
+        inner.push(other.save({ ...stateOf(1), 'key 8': 'other' }))
+        return { i: 7, edition: 0 }
+      },
+    }
+    expect(await store.save({ ...stateOf(0), 'key 9': 'changed' })).toMatchObject({ set: 1, unchanged: 399 })
+    expect(await store.save(state)).toMatchObject({ set: 1, unchanged: 399 })
+    expect(await inner[0]).toMatchObject({ set: 1, unchanged: 399 })
+    expect(await store.load()).toStrictEqual(stateOf(0))
+    expect(await other.load()).toStrictEqual({ ...stateOf(1), 'key 8': 'other' })
+  })
+
   it('says what is wrong with a value or a key, and changes nothing', async () => {
     const store = await open()
     const state = { a: 1, b: { n: 1 }, c: 3 }

@@ -34,12 +34,12 @@ function indexOf(key: Uint8Array): number {
 
 /** Looks for keys as they come, and tells which are found with the value that they have, and no other. */
 function findAmong(rows: StoredRows, indices: readonly number[]): number[] {
-  const hashes = Int32Array.from(indices, index => rows.hashOf(keyOf(index)))
+  const hashes = Int32Array.from(indices, index => rows.hashOf(keyOf(index).toString()))
   const likely = new Int32Array(indices.length)
   rows.lookUp(hashes, indices.length, likely)
   return indices.filter((index, i) => {
     if ((likely[i] as number) < 0) return false
-    const row = rows.find(keyOf(index), hashes[i] as number, likely[i] as number)
+    const row = rows.find(keyOf(index).toString(), hashes[i] as number, likely[i] as number)
     if (row < 0) return false
     return rows.matchedBytes(row, index) === String(index).length && rows.matchedBytes(row, index + 1) === -1
   })
@@ -70,5 +70,17 @@ describe('StoredRows', () => {
       expect([...rows.unfound()].map(indexOf)).toStrictEqual(others)
     }
     expect(range).toBeUndefined()
+  })
+
+  it('knows nothing of rows whose memory it has been left', () => {
+    const first = new StoredRows(1000)
+    first.take(viewOf(1000), {}, 1000)
+    first.release()
+    const second = new StoredRows(900)
+    second.take(viewOf(50), {}, 1000)
+    const sought = Array.from({ length: 1000 }, (_, i) => i)
+    expect(findAmong(second, sought)).toStrictEqual(sought.slice(0, 50))
+    expect([...second.unfound()]).toStrictEqual([])
+    second.release()
   })
 })

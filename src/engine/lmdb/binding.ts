@@ -188,9 +188,9 @@ export function lookUp(
   return found === peeked ? copyOfBytes(found.bytes, 0, found.length) : found?.bytes
 }
 
-/** The value that a cursor has found, where the next read writes over it; `undefined` before the first lookup. */
-export function peekFound(length: number): Uint8Array | undefined {
-  return length > sharedMemory.byteLength ? undefined : sharedMemory
+/** The buffer that a cursor puts a value into, for which the next read writes over it; an empty one before the first lookup. */
+export function foundValues(): Uint8Array {
+  return sharedMemory
 }
 
 /** Every table of a file. */

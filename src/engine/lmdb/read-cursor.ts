@@ -2,7 +2,7 @@ import { copyOfBytes, EMPTY_BYTES } from '../../core/bytes.ts'
 import { briefKey } from '../../core/key.ts'
 import type { FloorQuery, Page, Row, RowVisitor, ScanRange } from '../engine.ts'
 import { boundsOf, PAGE_BYTES, PAGE_ROWS } from '../scan.ts'
-import { keyBuffer, type Lmdb, peekFound, type ReadTransaction, type TableHandle } from './binding.ts'
+import { foundValues, keyBuffer, type Lmdb, type ReadTransaction, type TableHandle } from './binding.ts'
 
 /** Flags of lmdb-js's `position`: with the value, and backwards from the key. */
 const WITH_VALUE = 0x100
@@ -16,9 +16,6 @@ export interface Found {
 }
 
 const NOTHING: Found = { row: undefined }
-
-/** Is shown a row: its key ends there in the buffer of keys, and the value is so many bytes of a buffer. */
-type FoundVisitor = (keys: Buffer, end: number, value: Uint8Array, length: number) => void
 
 /**
  * A cursor in one table of a read transaction. It is opened once: a range of lmdb-js opens one each time, which takes longer
@@ -42,13 +39,13 @@ export class ReadCursor {
     keys.bytes.set(key)
     const found = this.#lmdb.position(this.#cursor.address, WITH_VALUE | BACKWARDS, 0, key.byteLength, 0)
     if (found === 0) return NOTHING
-    const value = this.#value(found)
-    if (value === undefined) return undefined
+    const values = foundValues()
+    if (!isShown(found, keys.numbers, values)) return undefined
     if (isBelow(keys.bytes, found, min)) return NOTHING
     return {
       row: {
         key: copyOfBytes(keys.bytes, KEY_AT, KEY_AT + found),
-        value: copyOfBytes(value, 0, keys.numbers[0] as number),
+        value: copyOfBytes(values, 0, keys.numbers[0] as number),
       },
     }
   }
@@ -56,9 +53,9 @@ export class ReadCursor {
   /** A page of rows. */
   scan(range: ScanRange): Page | undefined {
     const rows: Row[] = []
-    const more = this.#walk(range, (keys, end, value, length) =>
+    const more = this.visit(range, (key, value, length) =>
       rows.push({
-        key: copyOfBytes(keys, KEY_AT, end),
+        key: copyOfBytes(key, 0, key.length),
         value: length === 0 ? EMPTY_BYTES : copyOfBytes(value, 0, length),
       }),
     )
@@ -67,38 +64,34 @@ export class ReadCursor {
 
   /** Shows the rows of a page; answers whether there are more. */
   visit(range: ScanRange, visit: RowVisitor): boolean | undefined {
-    return this.#walk(range, (keys, end, value, length) => visit(briefKey(keys, KEY_AT, end), value, length))
-  }
-
-  #walk(range: ScanRange, meet: FoundVisitor): boolean | undefined {
-    const keys = keyBuffer()
-    if (keys === undefined) return undefined
+    const buffer = keyBuffer()
+    if (buffer === undefined) return undefined
+    const { bytes: keys, numbers } = buffer
     const { reverse = false, keysOnly = false } = range
     const { lower, upper } = boundsOf(range)
     // No key is below an empty one. To LMDB it would mean that there is no bound.
     if (upper?.key.byteLength === 0) return false
     const [first, last] = reverse ? [upper, lower] : [lower, upper]
-    if (first !== undefined) keys.bytes.set(first.key)
+    if (first !== undefined) keys.set(first.key)
     const { position, iterate } = this.#lmdb
     const { address } = this.#cursor
     const mostRows = Math.min(range.limit ?? PAGE_ROWS, PAGE_ROWS)
     const flags = (keysOnly ? 0 : WITH_VALUE) | (reverse ? BACKWARDS : 0)
+    const values = keysOnly ? EMPTY_BYTES : foundValues()
     let rows = 0
     let bytes = 0
     let found = position(address, flags, 0, first?.key.byteLength ?? 0, 0)
-    if (found > 0 && first?.inclusive === false && isFound(keys.bytes, found, first.key))
-      found = iterate(address)
+    if (found > 0 && first?.inclusive === false && isFound(keys, found, first.key)) found = iterate(address)
     for (; found !== 0; found = iterate(address)) {
-      const value = keysOnly && found > 0 ? EMPTY_BYTES : this.#value(found)
-      if (value === undefined) return rows === 0 ? undefined : true
+      const length = keysOnly ? 0 : (numbers[0] as number)
+      if (keysOnly ? found < 0 : !isShown(found, numbers, values)) return rows === 0 ? undefined : true
       const end = KEY_AT + found
       if (last !== undefined) {
-        const order = keys.bytes.compare(last.key, 0, last.key.byteLength, KEY_AT, end)
+        const order = keys.compare(last.key, 0, last.key.byteLength, KEY_AT, end)
         if (reverse ? order < 0 : order > 0) return false
         if (order === 0 && !last.inclusive) return false
       }
-      const length = keysOnly ? 0 : (keys.numbers[0] as number)
-      meet(keys.bytes, end, value, length)
+      visit(briefKey(keys, KEY_AT, end), values, length)
       rows++
       bytes += found + length
       if (rows >= mostRows || bytes >= PAGE_BYTES) return true
@@ -106,18 +99,16 @@ export class ReadCursor {
     return false
   }
 
-  /** The value that was found, with a key of so many bytes. */
-  #value(found: number): Uint8Array | undefined {
-    const numbers = keyBuffer()?.numbers
-    // The second number says where the value is, if not in the buffer of values.
-    if (numbers === undefined || found < 0 || numbers[1] !== 0) return undefined
-    return peekFound(numbers[0] as number)
-  }
-
   /** To be called before its transaction is reset or ended. */
   close(): void {
     this.#cursor.close()
   }
+}
+
+/** Whether a row was found whose value is all in the buffer of values. */
+function isShown(found: number, numbers: Uint32Array, values: Uint8Array): boolean {
+  // The second number says where the value is, if not there.
+  return found > 0 && numbers[1] === 0 && (numbers[0] as number) <= values.length
 }
 
 function isFound(keys: Buffer, length: number, key: Uint8Array): boolean {

@@ -1,9 +1,19 @@
 import type { RangeOptions, Transaction } from 'lmdb'
 import { EMPTY_BYTES } from '../../core/bytes.ts'
 import { EngineError } from '../../core/errors.ts'
-import type { FloorQuery, Page, Row, RowVisitor, ScanRange, Table, View } from '../engine.ts'
+import type {
+  FloorQuery,
+  Page,
+  Peeked,
+  Row,
+  RowVisitor,
+  ScanRange,
+  Table,
+  ValueVisitor,
+  View,
+} from '../engine.ts'
 import { boundsOf, fillPage } from '../scan.ts'
-import { lookUp, type TableHandle, type TableHandles } from './binding.ts'
+import { lookUp, peek, type TableHandle, type TableHandles } from './binding.ts'
 import { toEngineError } from './errors.ts'
 import type { ReadCursor } from './read-cursor.ts'
 
@@ -46,6 +56,22 @@ export class LmdbView implements View {
     const options = this.#options
     try {
       return keys.map(key => lookUp(handle, key, options))
+    } catch (error) {
+      throw this.#readError(error)
+    }
+  }
+
+  visitMany(table: Table, keys: readonly Uint8Array[], visit: ValueVisitor): void {
+    const handle = this.#handle(table)
+    for (let i = 0; i < keys.length; i++) {
+      const found = this.#peek(handle, keys[i] as Uint8Array)
+      if (found !== undefined) visit(i, found.bytes, found.length)
+    }
+  }
+
+  #peek(handle: TableHandle, key: Uint8Array): Peeked | undefined {
+    try {
+      return peek(handle, key, this.#options)
     } catch (error) {
       throw this.#readError(error)
     }
