@@ -18,18 +18,25 @@ export function createWriteBatch(): WriteBatch {
   return {
     operations,
     put(table, key, value) {
-      assertKey(key)
-      assertValue(value)
+      assertWrite(key, value)
       operations.push({ table, key, value })
     },
     delete(table, key) {
-      assertKey(key)
+      assertWrite(key)
       operations.push({ table, key, value: undefined })
     },
   }
 }
 
-// Bytes that an engine would only refuse halfway through applying a batch are refused here.
+/**
+ * Refuses, as a {@link Batch} does, bytes that an engine would only refuse halfway through applying it.
+ *
+ * @param value absent where the key is deleted
+ */
+export function assertWrite(key: Uint8Array, value?: Uint8Array): void {
+  assertKey(key)
+  if (value !== undefined) assertValue(value)
+}
 
 function assertKey(key: Uint8Array): void {
   if (!(key instanceof Uint8Array) || key.byteLength === 0 || key.byteLength > MAX_KEY_BYTES) {

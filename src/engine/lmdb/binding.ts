@@ -26,6 +26,12 @@ interface NativeAddon {
   position(cursor: number, flags: number, offset: number, keyLength: number, end: number): number
   /** Moves a cursor on, in the direction of the flags that it was positioned with. Answers as `position` does. */
   iterate(cursor: number): number
+  /** Where a buffer is in memory. */
+  getBufferAddress(buffer: Buffer): number
+  /** With the address 0: wakes the thread that writes, where it waits for instructions. */
+  write(env: number, address: 0): void
+  /** Throws the error of a number. */
+  lmdbError(code: number): void
 }
 
 interface NativeCursor {
@@ -45,6 +51,14 @@ export type Root = RootDatabase<Uint8Array, Uint8Array> & {
   readonly env: {
     /** The number of the write transaction that is under way. */
     getWriteTxnId(): number
+    readonly address: number
+    /**
+     * Makes a transaction in another thread, of the instructions at an address: see instructions.ts. `called` is called with 2
+     * where these call this thread, which has the transaction until `resumeWriting`, if the answer is `true`; and at the end,
+     * with 0 or an error of LMDB.
+     */
+    startWriting(address: number, called: (status: number) => boolean): void
+    resumeWriting(): void
     /**
      * `lastTxnId` is the number of the newest commit, as the data file has it; `numReaders` how many places of the table of
      * readers have been taken since the first of those who have the files open opened them.
@@ -58,8 +72,8 @@ export type Root = RootDatabase<Uint8Array, Uint8Array> & {
 }
 /** A table, as one of the handles sees it. */
 export type TableHandle = Database<Uint8Array, Uint8Array> & {
-  /** The native part. */
-  readonly db: unknown
+  /** The native part, and the number of the table. */
+  readonly db: { readonly dbi: number }
   /** The value: in a buffer that the next read overwrites, which is `isGlobal`, or in LMDB's map. */
   getBinaryFast(
     key: Uint8Array,
@@ -299,7 +313,7 @@ export function startsFromNewest({ env }: Root): boolean {
 }
 
 /** Under this key of the table `engine` stands the number of the newest commit, in digits. */
-const COMMIT_KEY: Uint8Array = Buffer.from('commit')
+export const COMMIT_KEY: Uint8Array = Buffer.from('commit')
 
 /** Whether the newest commit is noted in the file at all. */
 export function isNoted({ engine }: TableHandles): boolean {
@@ -317,8 +331,26 @@ export function showsNewest(
   { engine }: TableHandles,
   options: { readonly transaction: Transaction },
 ): boolean {
+  const noted = notedCommit(engine, options)
+  return noted === undefined || noted >= env.info().lastTxnId
+}
+
+/** Whether a read transaction shows the commit of a number, or a later one. */
+export function showsCommit(
+  { engine }: TableHandles,
+  options: { readonly transaction: Transaction },
+  number: number,
+): boolean {
+  const noted = notedCommit(engine, options)
+  return noted !== undefined && noted >= number
+}
+
+function notedCommit(
+  engine: TableHandle,
+  options: { readonly transaction: Transaction },
+): number | undefined {
   const noted = lookUp(engine, COMMIT_KEY, options)
-  return noted === undefined || Number(Buffer.from(noted).toString('latin1')) >= env.info().lastTxnId
+  return noted && Number(Buffer.from(noted).toString('latin1'))
 }
 
 /** Begins a read transaction of its own on a handle: not lmdb-js's, which is shared and ends by a timer. */

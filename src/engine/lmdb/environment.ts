@@ -13,6 +13,7 @@ import {
   peek,
   type ReadTransaction,
   type Root,
+  showsCommit,
   showsNewest,
   type TableHandle,
   type TableHandles,
@@ -45,6 +46,8 @@ export interface Environment {
   movedTo(): number | undefined
   /** A read transaction that shows the newest commit, to be given back with `endRead`. */
   beginRead(): ReadTransaction
+  /** Whether a read transaction shows the commit of a number, as it must where that is the newest one. */
+  showsCommit(transaction: ReadTransaction, number: number): boolean
   endRead(transaction: ReadTransaction, cursors: Iterable<ReadCursor>): void
   /** Opens a cursor in a read transaction, to be given back with it. */
   openCursor(handle: TableHandle, transaction: ReadTransaction): ReadCursor
@@ -243,6 +246,8 @@ function createEnvironment(
       reading += 1
       return transaction
     },
+
+    showsCommit: ({ options }, number) => showsCommit(tables, options, number),
 
     endRead(transaction, cursors) {
       // Closing has ended it already, and what a cursor of it points to.

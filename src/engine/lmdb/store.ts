@@ -16,7 +16,7 @@ import type {
 import { createLifecycle, type Lifecycle } from '../lifecycle.ts'
 import { createSerialQueue } from '../serial-queue.ts'
 import { createWriteBatch, type WriteOperation } from '../write-batch.ts'
-import { loadLmdb, MOVED_KEY } from './binding.ts'
+import { loadLmdb, lookUp, MOVED_KEY, type ReadTransaction } from './binding.ts'
 import { prepareFolder } from './data-file.ts'
 import { type Environment, openCurrentEnvironment, type StoreFolder } from './environment.ts'
 import { toEngineError } from './errors.ts'
@@ -33,7 +33,7 @@ import { createNextGeneration } from './next-generation.ts'
 import { isBeingOpened } from './openings.ts'
 import { NOTICE_MS, TRUST_MS } from './trust.ts'
 import { LmdbView } from './view.ts'
-import type { Writer } from './writer.ts'
+import type { TransactOptions, Writer } from './writer.ts'
 import { createWriterTurns } from './writer-turns.ts'
 
 /** A store in a folder, shared by all engines of this thread that have the same folder. */
@@ -105,6 +105,8 @@ const TRIM_ATTEMPTS = 5
 
 /** What a transaction comes to that finds the store moved. */
 const MOVED = Symbol('moved')
+/** What a commit comes to that has to be made in the other way. Nothing of it was written. */
+const ELSEWHERE = Symbol('elsewhere')
 
 async function openStore(folder: StoreFolder): Promise<LmdbStore> {
   const { path, writable } = folder
@@ -191,10 +193,86 @@ async function openStore(folder: StoreFolder): Promise<LmdbStore> {
   }
 
   /** Runs `build` inside a write transaction of the current generation, and then `apply`, which writes. */
-  async function transact<T>(
+  function transact<T>(
     build: (writer: Writer, generation: number) => MaybePromise<T>,
     apply: (writer: Writer) => MaybePromise<void>,
-    options?: CommitOptions,
+  ): Promise<T> {
+    return inTurn((writer, { generation }) => attempt(writer, generation, build, apply))
+  }
+
+  function attempt<T>(
+    writer: Writer,
+    generation: number,
+    build: (writer: Writer, generation: number) => MaybePromise<T>,
+    apply: (writer: Writer) => MaybePromise<void>,
+    options?: TransactOptions,
+  ): Promise<T | typeof MOVED> {
+    return writer.transact<T | typeof MOVED>(
+      () => {
+        turns.begun(writer.transactionNumber())
+        if (writer.tables.engine.get(MOVED_KEY) !== undefined) return MOVED
+        if (named === generation) return build(writer, generation)
+        return name(generation).then(() => build(writer, generation))
+      },
+      () => apply(writer),
+      options,
+    )
+  }
+
+  /** Makes a commit whose writes are gathered, and made once it is built. */
+  async function commitGathered<T>(
+    build: (view: View, batch: Batch) => MaybePromise<T>,
+    writer: Writer,
+    generation: number,
+    options: TransactOptions,
+  ): Promise<T | typeof MOVED> {
+    let operations: readonly WriteOperation[] = []
+    let view: View | undefined
+    try {
+      return await attempt(
+        writer,
+        generation,
+        ({ tables }) => {
+          const batch = createWriteBatch()
+          operations = batch.operations
+          view = new LmdbView({ path, tables, assertOpen: nothing, release: nothing })
+          return build(view, batch)
+        },
+        writer => apply(writer, operations),
+        options,
+      )
+    } finally {
+      view?.close()
+    }
+  }
+
+  /** Makes a commit whose writes are made in another thread while it is built; so it reads the commit before. */
+  function commitBeside<T>(
+    build: (view: View, batch: Batch) => MaybePromise<T>,
+    write: NonNullable<Writer['write']>,
+    environment: Environment,
+    options: TransactOptions,
+  ): Promise<T | typeof MOVED | typeof ELSEWHERE> {
+    const { generation, tables } = environment
+    return write<T | typeof MOVED | typeof ELSEWHERE>(async (batch, number) => {
+      turns.begun(number)
+      const transaction = beginReadOrNot(environment)
+      if (transaction === undefined) return ELSEWHERE
+      const view = viewOf(environment, transaction, nothing)
+      try {
+        if (!environment.showsCommit(transaction, number - 1)) return ELSEWHERE
+        if (lookUp(tables.engine, MOVED_KEY, transaction.options) !== undefined) return MOVED
+        if (named !== generation) await name(generation)
+        return await build(view, batch)
+      } finally {
+        view.close()
+      }
+    }, options)
+  }
+
+  /** Waits for its turn to write to the current generation, and looks for the next one if the store has moved. */
+  async function inTurn<T>(
+    make: (writer: Writer, environment: Environment) => Promise<T | typeof MOVED>,
   ): Promise<T> {
     for (;;) {
       const writing = current().writer
@@ -209,17 +287,7 @@ async function openStore(folder: StoreFolder): Promise<LmdbStore> {
         const { writer } = environment
         generation = environment.generation
         if (writer === undefined) throw readOnly(path)
-        outcome = await writer.transact<T | typeof MOVED>(
-          () => {
-            turns.begun(writer.transactionNumber())
-            if (writer.tables.engine.get(MOVED_KEY) !== undefined) return MOVED
-            if (named === generation) return build(writer, generation)
-            return name(generation).then(() => build(writer, generation))
-          },
-          () => apply(writer),
-          // Among others, who makes one commit after the other without a pause would leave them behind.
-          { flush: options?.flush, brief: options?.brief === true && turns.isAlone() },
-        )
+        outcome = await make(writer, environment)
       } finally {
         turns.done()
       }
@@ -239,6 +307,18 @@ async function openStore(folder: StoreFolder): Promise<LmdbStore> {
     if (tidied === generation) return
     tidied = generation
     await removeBefore(path).catch(nothing)
+  }
+
+  /** A view of a read transaction, which it ends. */
+  function viewOf(environment: Environment, transaction: ReadTransaction, assertOpen: () => void): View {
+    return new LmdbView({
+      path,
+      tables: environment.tables,
+      transaction: transaction.native,
+      openCursor: handle => environment.openCursor(handle, transaction),
+      assertOpen,
+      release: cursors => environment.endRead(transaction, cursors),
+    })
   }
 
   /** Lets CURRENT name a generation, if it does not yet: before anybody commits to it, under its write lock. */
@@ -314,40 +394,25 @@ async function openStore(folder: StoreFolder): Promise<LmdbStore> {
 
     read(assertOpen) {
       const environment = current()
-      const transaction = environment.beginRead()
-      return new LmdbView({
-        path,
-        tables: environment.tables,
-        transaction: transaction.native,
-        openCursor: handle => environment.openCursor(handle, transaction),
-        assertOpen,
-        release: cursors => environment.endRead(transaction, cursors),
-      })
+      return viewOf(environment, environment.beginRead(), assertOpen)
     },
 
     announce: turns.announce,
 
-    commit(build, options) {
+    commit(build, options = {}) {
       // Among others, the turn begins with the call.
       if (writable && !turns.isAlone()) turns.announce()
       return commits.run(async () => {
-        if (options?.flush === true) await list()
-        let operations: readonly WriteOperation[] = []
-        let view: View | undefined
-        try {
-          return await transact(
-            ({ tables }) => {
-              const batch = createWriteBatch()
-              operations = batch.operations
-              view = new LmdbView({ path, tables, assertOpen: nothing, release: nothing })
-              return build(view, batch)
-            },
-            writer => apply(writer, operations),
-            options,
-          )
-        } finally {
-          view?.close()
-        }
+        if (options.flush === true) await list()
+        return inTurn(async (writer, environment) => {
+          if (options.brief !== true && writer.write !== undefined) {
+            const outcome = await commitBeside(build, writer.write, environment, options)
+            if (outcome !== ELSEWHERE) return outcome
+          }
+          // Among others, who makes one commit after the other without a pause would leave them behind.
+          const brief = options.brief === true && turns.isAlone()
+          return commitGathered(build, writer, environment.generation, { flush: options.flush, brief })
+        })
       })
     },
 
@@ -389,6 +454,15 @@ function apply({ tables, noteCommit }: Writer, operations: readonly WriteOperati
       else tables[table].put(key, value)
     }
   })
+}
+
+/** `undefined` where that fails: all places in the table of readers may be taken. */
+function beginReadOrNot(environment: Environment): ReadTransaction | undefined {
+  try {
+    return environment.beginRead()
+  } catch {
+    return undefined
+  }
 }
 
 function notInPlace(path: string): EngineError {

@@ -22,6 +22,7 @@ import { flushNewest } from './flushed-commit.ts'
 import { createFlusher, createNoFlusher, type Flusher } from './flusher.ts'
 import { DATA_FILE, LOCK_FILE } from './generation.ts'
 import { findWriteLock, type WriteLock } from './write-lock.ts'
+import { type BatchBuilder, createWriteThread, OUTDATED } from './write-thread.ts'
 
 /** The writing side of an environment. */
 export interface Writer {
@@ -45,6 +46,11 @@ export interface Writer {
     apply: () => MaybePromise<void>,
     options?: TransactOptions,
   ): Promise<T>
+  /**
+   * The same where `build` puts its writes into a batch: they are made in another thread, while it goes on. What it reads has
+   * to be read in a read transaction that shows the commit before. Absent where that cannot be.
+   */
+  write?<T>(build: BatchBuilder<T>, options?: Pick<TransactOptions, 'flush'>): Promise<T>
   /** Waits until what is committed is on disk. Reading goes on. */
   close(): Promise<void>
 }
@@ -64,9 +70,6 @@ interface CommitFailure {
 
 /** How long, in milliseconds, whoever has set back the number of the newest commit is given to set it right. */
 const REPAIR_MS = 5000
-
-/** What a transaction comes to that must not be committed: see {@link startsFromNewest}. */
-const OUTDATED = Symbol('outdated')
 
 /** What a transaction throws that LMDB could not begin in this thread: the other way tells why. */
 const NOT_BEGUN = new Error('not begun')
@@ -102,7 +105,8 @@ function createWriter(lmdb: Lmdb, root: Root, folder: string, path: string): Wri
   /** Orders the commits, and what the flusher does between them. */
   const transactions = createSerialQueue()
   const flusher = openFlusher()
-  /** How many rows the transaction under way has written. */
+  /** The number of the transaction under way, and how many rows it has written. */
+  let number = 0
   let rows = 0
   /** Whether the last commit was one that may be made in this thread: then so may be what the flusher does between two. */
   let wasBrief = false
@@ -210,19 +214,53 @@ function createWriter(lmdb: Lmdb, root: Root, folder: string, path: string): Wri
     }
   }
 
-  async function repeat<T>(
-    build: () => MaybePromise<T>,
-    apply: () => MaybePromise<void>,
-    brief: boolean,
-  ): Promise<T> {
+  /** Makes a transaction, again where it started from one that is not the newest. */
+  async function untilNewest<T>(attempt: () => Promise<T | typeof OUTDATED>): Promise<T> {
     for (const begun = performance.now(); ; ) {
-      const value = await (brief && lock?.() === false ? attemptHere(build, apply) : attempt(build, apply))
+      const value = await attempt()
       if (value !== OUTDATED) return value
       if (performance.now() > begun + REPAIR_MS) throw outdated(path)
       await delay(1)
     }
   }
 
+  function repeat<T>(
+    build: () => MaybePromise<T>,
+    apply: () => MaybePromise<void>,
+    brief: boolean,
+  ): Promise<T> {
+    return untilNewest(() =>
+      brief && lock?.() === false ? attemptHere(build, apply) : attempt(build, apply),
+    )
+  }
+
+  /** A transaction has begun that may write. */
+  function begin(transaction: number): void {
+    number = transaction
+    rows = 0
+    admit()
+  }
+
+  /** Makes a transaction once those before have been made, and lets the flusher know of it. */
+  async function inOrder<T>(make: () => Promise<T>, flush: boolean): Promise<T> {
+    let newest = 0
+    const value = await transactions.run(async () => {
+      let committed = 0
+      rows = 0
+      try {
+        const value = await make()
+        committed = rows
+        newest = committed > 0 ? number : number - 1
+        return value
+      } finally {
+        flusher.ended(committed)
+      }
+    })
+    if (flush) await flushed(newest)
+    return value
+  }
+
+  const thread = createWriteThread(lmdb, root, path, tables)
   return {
     tables,
     noteCommit(written) {
@@ -243,30 +281,31 @@ function createWriter(lmdb: Lmdb, root: Root, folder: string, path: string): Wri
           setImmediate(turned)
         } else if (performance.now() > busySince + TURN_MS) await nextTurn()
       }
-      let newest = 0
-      const value = await transactions.run(async () => {
-        rows = 0
-        let committed = 0
-        try {
-          const value = await repeat(
-            () => {
-              newest = root.env.getWriteTxnId() - 1
-              admit()
-              return build()
-            },
-            apply,
-            brief,
-          )
-          committed = rows
-          if (committed > 0) newest += 1
-          return value
-        } finally {
-          flusher.ended(committed)
-        }
-      })
-      if (flush) await flushed(newest)
-      return value
+      const begun = (): ReturnType<typeof build> => {
+        begin(root.env.getWriteTxnId())
+        return build()
+      }
+      return inOrder(() => repeat(begun, apply, brief), flush)
     },
+
+    ...(thread && {
+      async write<T>(
+        build: BatchBuilder<T>,
+        { flush = false }: Pick<TransactOptions, 'flush'> = {},
+      ): Promise<T> {
+        const keptUp = flusher.keepUp()
+        if (keptUp !== undefined) await keptUp
+        const attempt = async (): Promise<T | typeof OUTDATED> => {
+          const written = await thread.transact<T>((batch, transaction) => {
+            begin(transaction)
+            return build(batch, transaction)
+          })
+          rows = written.rows
+          return written.value
+        }
+        return inOrder(() => untilNewest(attempt), flush)
+      },
+    }),
 
     async close() {
       await transactions.idle()
