@@ -295,6 +295,7 @@ function createWriter(lmdb: Lmdb, root: Root, folder: string, path: string): Wri
       ): Promise<T> {
         const keptUp = flusher.keepUp()
         if (keptUp !== undefined) await keptUp
+        wasBrief = false
         const attempt = async (): Promise<T | typeof OUTDATED> => {
           const written = await thread.transact<T>((batch, transaction) => {
             begin(transaction)
