@@ -247,22 +247,22 @@ export async function compact() {
 }
 
 /**
- * Backups, each after a change of one key: the mean of the times that they take.
+ * Backups, each after a change of one key: the times that they take.
  *
  * @param {string} target
  * @param {number} edition
  * @param {number} times how many are made one after the other
  */
 export async function backup(target, edition, times) {
-  let took = 0
+  const samples = []
   for (let i = 0; i < times; i++) {
     await peer.set(keyOf(0), recordOf(0, edition * times + i))
     if (times === 1) await untilQuiet()
-    took += await timed(async () => peer.backup?.(target))
+    samples.push(await timed(async () => peer.backup?.(target)))
   }
   await untilQuiet()
   await rm(target, { recursive: true, force: true })
-  return took / times
+  return samples
 }
 
 /**
