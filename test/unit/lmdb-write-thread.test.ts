@@ -216,6 +216,18 @@ describe('a process that ends amid a commit of many rows', () => {
     expect(await rowsOf(engine)).toBe(10)
   })
 
+  test('so it does while what was committed is flushed', async () => {
+    const path = freshPath()
+    for (let turns = 0; turns < 6; turns++) {
+      const child = fork(PEER, ['exitAfter', path, String(turns)], { execArgv: [], silent: true })
+      onTestFinished(() => void child.kill('SIGKILL'))
+      await once(child, 'message')
+      child.send('go')
+      expect((await once(child, 'exit'))[0]).toBe(7)
+    }
+    expect(await rowsOf(await openEngine(path))).toBe(3000)
+  })
+
   test('so it does where it waits for the lock', async () => {
     const path = freshPath()
     const engine = await openEngine(path)

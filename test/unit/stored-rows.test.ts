@@ -74,13 +74,32 @@ describe('StoredRows', () => {
 
   it('knows nothing of rows whose memory it has been left', () => {
     const first = new StoredRows(1000)
+    const sought = Array.from({ length: 1000 }, (_, i) => i)
+    const hashes = Int32Array.from(sought, index => first.hashOf(keyOf(index).toString()))
     first.take(viewOf(1000), {}, 1000)
     first.release()
     const second = new StoredRows(900)
     second.take(viewOf(50), {}, 1000)
-    const sought = Array.from({ length: 1000 }, (_, i) => i)
+    // By the hashes that the first had them under, too.
+    const rows = new Int32Array(1000)
+    second.lookUp(hashes, 1000, rows)
+    expect([...rows].filter(row => row >= 0).length).toBeLessThan(5)
     expect(findAmong(second, sought)).toStrictEqual(sought.slice(0, 50))
     expect([...second.unfound()]).toStrictEqual([])
+    second.release()
+  })
+
+  it('has its memory for itself until it leaves it', () => {
+    const left = new StoredRows(1000)
+    left.release()
+    const [first, second] = [new StoredRows(1000), new StoredRows(1000)]
+    first.take(viewOf(1000), {}, 1000)
+    second.take(viewOf(50), {}, 1000)
+    const sought = Array.from({ length: 1000 }, (_, i) => i)
+    expect(findAmong(first, sought)).toStrictEqual(sought)
+    expect([...first.unfound()]).toStrictEqual([])
+    expect(findAmong(second, sought)).toStrictEqual(sought.slice(0, 50))
+    first.release()
     second.release()
   })
 })

@@ -108,8 +108,6 @@ function createWriter(lmdb: Lmdb, root: Root, folder: string, path: string): Wri
   /** The number of the transaction under way, and how many rows it has written. */
   let number = 0
   let rows = 0
-  /** Whether the last commit was one that may be made in this thread: then so may be what the flusher does between two. */
-  let wasBrief = false
   /** Since when transactions have been made in this thread without a turn of the event loop between them. */
   let busySince: number | undefined
 
@@ -123,7 +121,8 @@ function createWriter(lmdb: Lmdb, root: Root, folder: string, path: string): Wri
     return createFlusher({
       file,
       boot: BOOT,
-      underLock: step => transactions.run(() => repeat(step, nothing, wasBrief)),
+      // In this thread where it can be: a process that exits before the other one has made the step would hang.
+      underLock: step => transactions.run(() => repeat(step, nothing, true)),
       sync: flush,
       pin() {
         const { native } = beginReadTransaction(lmdb, root)
@@ -274,7 +273,6 @@ function createWriter(lmdb: Lmdb, root: Root, folder: string, path: string): Wri
     async transact(build, apply, { flush = false, brief = false } = {}) {
       const keptUp = flusher.keepUp()
       if (keptUp !== undefined) await keptUp
-      wasBrief = brief
       if (brief) {
         if (busySince === undefined) {
           busySince = performance.now()
@@ -295,7 +293,6 @@ function createWriter(lmdb: Lmdb, root: Root, folder: string, path: string): Wri
       ): Promise<T> {
         const keptUp = flusher.keepUp()
         if (keptUp !== undefined) await keptUp
-        wasBrief = false
         const attempt = async (): Promise<T | typeof OUTDATED> => {
           const written = await thread.transact<T>((batch, transaction) => {
             begin(transaction)
