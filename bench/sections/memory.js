@@ -12,8 +12,9 @@ const MAX_GROWTH = 5e6
 export const section = {
   title: 'Memory under load',
   about: `A process opens a store of the given size, with values of 900 bytes, and works on it for a minute: random reads now and at
-snapshots, sets in flight, updates, \`getMany\`, iterations of ranges, a snapshot a second, comparisons. "Memory" is what
-the kernel counts as anonymous (\`RssAnon\`): all that is resident but pages of mapped files. Node's own is that of a process
+snapshots, sets in flight, updates, \`getMany\`, iterations of ranges, a snapshot a second, \`compareSnapshots\` of the last two
+and \`diff\` from any of them to the last, which is streamed: a result of \`compareSnapshots\` is the caller's, as large as it
+may be. "Memory" is what the kernel counts as anonymous (\`RssAnon\`): all that is resident but pages of mapped files. Node's own is that of a process
 that waits for a message. The heap is compared by its least size in windows of a sixth of the time, which garbage that
 has not been collected yet does not reach: the last window against the second.`,
   sizes: [4_500_000],

@@ -103,7 +103,12 @@ export async function run(folder, keys, seconds) {
       return 1
     }, 1_000),
     loop(async () => {
-      await store.compareSnapshots(snapshots.at(-2) ?? past(), past())
+      await store.compareSnapshots(snapshots.at(-2) ?? past(), snapshots.at(-1) ?? past())
+      return 1
+    }, 2_000),
+    // What has changed for long may be as large as the store: it is asked for piece by piece.
+    loop(async () => {
+      for await (const _ of store.diff(past(), snapshots.at(-1) ?? past()));
       return 1
     }, 2_000),
   ]
