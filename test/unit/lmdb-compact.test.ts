@@ -1,18 +1,18 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
-import { chmod, link, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { link, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { Worker } from 'node:worker_threads'
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import { EngineError } from '../../src/core/errors.ts'
 import { type Engine, lmdb, type Row, TABLES, type Table } from '../../src/engine/index.ts'
 import { loadLmdb } from '../../src/engine/lmdb/binding.ts'
 import { prepareFolder } from '../../src/engine/lmdb/data-file.ts'
 import { removeGeneration, writeCurrentGeneration } from '../../src/engine/lmdb/generation.ts'
+import { newPaths, openEngine } from '../support/lmdb-engines.ts'
 
 const PEER = fileURLToPath(new URL('../fixtures/lmdb-compact-peer.mjs', import.meta.url))
 
@@ -21,23 +21,7 @@ async function namesIn(path: string): Promise<string[]> {
   return (await readdir(path)).filter(name => name !== 'TURNS')
 }
 
-let base: string
-beforeAll(async () => {
-  base = await mkdtemp(join(tmpdir(), 'varve-compact-'))
-  // For the peer that may only read.
-  await chmod(base, 0o755)
-})
-afterAll(() => rm(base, { recursive: true }))
-
-let count = 0
-const freshPath = (): string => join(base, `store ${count++}`)
-
-async function openEngine(path: string): Promise<Engine> {
-  const engine = lmdb(path)
-  await engine.open()
-  onTestFinished(() => engine.close())
-  return engine
-}
+const freshPath = newPaths()
 
 test('a store that moves while it is about to be opened is found where it has moved to', async () => {
   const path = freshPath()

@@ -1,35 +1,21 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, execFileSync, fork } from 'node:child_process'
 import { once } from 'node:events'
-import { chmod, mkdir, mkdtemp, rm, symlink, truncate, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { chmod, mkdir, rm, symlink, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { Worker } from 'node:worker_threads'
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import { EngineError, InvalidArgumentError } from '../../src/core/errors.ts'
 import type { Engine } from '../../src/engine/index.ts'
 import { lmdb } from '../../src/engine/index.ts'
+import { newPaths, openEngine } from '../support/lmdb-engines.ts'
 
 const PEER = fileURLToPath(new URL('../fixtures/lmdb-peer.mjs', import.meta.url))
 const KEY = Buffer.from('counter')
 
-let base: string
-beforeAll(async () => {
-  base = await mkdtemp(join(tmpdir(), 'varve-lmdb-'))
-})
-afterAll(() => rm(base, { recursive: true }))
-
-let count = 0
-const freshPath = (): string => join(base, `store ${count++}`)
-
-async function openEngine(path: string): Promise<Engine> {
-  const engine = lmdb(path)
-  await engine.open()
-  onTestFinished(() => engine.close())
-  return engine
-}
+const freshPath = newPaths()
 
 function startProcess(task: string, path: string, ...args: string[]): ChildProcess {
   const child = fork(PEER, [task, path, ...args], { execArgv: [] })
@@ -258,7 +244,6 @@ describe('opening', () => {
     const path = freshPath()
     await mkdir(path)
     await chmod(path, 0o555)
-    await chmod(base, 0o755)
     for (const folder of [path, join(path, 'folder')]) {
       expect(run('unprivileged', folder)).toContain('EngineError ENGINE_NOT_WRITABLE')
     }

@@ -1,35 +1,18 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, execFileSync, fork } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import * as lmdbPackage from 'lmdb'
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import type { Batch, Engine, View } from '../../src/engine/index.ts'
-import { lmdb } from '../../src/engine/index.ts'
+import { newPaths, openEngine } from '../support/lmdb-engines.ts'
 
 const PEER = fileURLToPath(new URL('../fixtures/lmdb-peer.mjs', import.meta.url))
 
-let base: string
-beforeAll(async () => {
-  base = await mkdtemp(join(tmpdir(), 'varve-lmdb-'))
-})
-afterAll(() => rm(base, { recursive: true }))
-
-let count = 0
-const freshPath = (): string => join(base, `store ${count++}`)
-
-async function openEngine(path = freshPath()): Promise<Engine> {
-  const engine = lmdb(path)
-  await engine.open()
-  onTestFinished(() => engine.close())
-  return engine
-}
+const freshPath = newPaths()
 
 function uint32(number: number): Buffer {
   const bytes = Buffer.alloc(4)
@@ -71,7 +54,7 @@ function countCalls(): () => number {
 
 describe('a commit of many rows', () => {
   test('is made beside the builder, and a short one is not', async () => {
-    const engine = await openEngine()
+    const engine = await openEngine(freshPath())
     const calls = countCalls()
     await engine.commit((_, batch) => putMany(batch, 1000, 1010), { brief: true })
     expect(calls()).toBe(0)
@@ -81,7 +64,7 @@ describe('a commit of many rows', () => {
   })
 
   test.each(['in one turn', 'in several'])('leaves nothing if its builder fails, %s', async how => {
-    const engine = await openEngine()
+    const engine = await openEngine(freshPath())
     for (const size of [1, 255, 256, 257, 1000, 20_000]) {
       const failure = new Error('deliberate')
       const commit = engine.commit((_, batch) => {
@@ -100,7 +83,7 @@ describe('a commit of many rows', () => {
   })
 
   test('keeps what was put, whatever becomes of the memory', async () => {
-    const engine = await openEngine()
+    const engine = await openEngine(freshPath())
     setFlagsFromString('--expose-gc')
     const collectGarbage = runInNewContext('gc') as () => void
     const bytesOf = (i: number): Buffer => Buffer.alloc(i % 500 === 0 ? 200_000 : 900, i)
@@ -125,7 +108,7 @@ describe('a commit of many rows', () => {
   })
 
   test('goes on at once after its thread was blocked', async () => {
-    const engine = await openEngine()
+    const engine = await openEngine(freshPath())
     const begun = performance.now()
     await engine.commit((_, batch) => {
       putMany(batch, 0, 1000)
@@ -154,7 +137,7 @@ describe('a commit of many rows', () => {
   })
 
   test('is made otherwise where there is no room for one more reader', async () => {
-    const engine = await openEngine()
+    const engine = await openEngine(freshPath())
     await engine.commit((_, batch) => putMany(batch, 0, 1))
     const views: View[] = []
     try {
@@ -173,7 +156,7 @@ describe('a commit of many rows', () => {
     onTestFinished(() => {
       nativeAddon.lmdbError = lmdbError
     })
-    const engine = await openEngine()
+    const engine = await openEngine(freshPath())
     const calls = countCalls()
     await engine.commit((_, batch) => putMany(batch, 0, 1000))
     expect(calls()).toBe(0)
