@@ -1,3 +1,4 @@
+import { copyBytes, EMPTY_BYTES } from '../../core/bytes.ts'
 import type { Lmdb } from './binding.ts'
 
 /*
@@ -39,8 +40,6 @@ const MAX_INLINE_BYTES = 16 * 1024
 /** The thread is shown so many instructions at a time, or of so many bytes of values. */
 const SHOWN_AT_A_TIME = 256
 const SHOWN_BYTES = 256 * 1024
-/** So few bytes are copied sooner one by one. */
-const FEW_BYTES = 48
 
 /** A piece of memory that both threads use, and the address that the other one knows it by. */
 interface Chunk {
@@ -155,7 +154,7 @@ export class Instructions {
     }
     if (this.#hasShown) {
       // lmdb-js does not commit after a write that has failed: the table 0 is none to write to.
-      this.#withKey(REMOVE, 0, NO_KEY, 0)
+      this.#withKey(REMOVE, 0, EMPTY_BYTES, 0)
       this.#step(this.#at)
     }
     this.end()
@@ -223,7 +222,7 @@ export class Instructions {
     words[this.#at + 1] = table
     words[this.#at + 2] = length
     const start = (this.#at + 3) * WORD
-    copy(key, bytes, start)
+    copyBytes(key, 0, length, bytes, start)
     this.#at = ((start + length + 16) >> 3) << 1
   }
 
@@ -256,7 +255,7 @@ export class Instructions {
   /** Copies a value, and answers where it is. */
   #keep(value: Uint8Array): number {
     this.#valuesAt -= value.length
-    copy(value, this.#chunk.bytes, this.#valuesAt)
+    copyBytes(value, 0, value.length, this.#chunk.bytes, this.#valuesAt)
     return this.#chunk.address + this.#valuesAt
   }
 
@@ -266,12 +265,4 @@ export class Instructions {
     this.#values.push(bytes)
     return this.#memory.native.getBufferAddress(bytes)
   }
-}
-
-const NO_KEY = new Uint8Array(0)
-
-function copy(source: Uint8Array, target: Uint8Array, start: number): void {
-  const { length } = source
-  if (length > FEW_BYTES) target.set(source, start)
-  else for (let i = 0; i < length; i++) target[start + i] = source[i] as number
 }
