@@ -190,7 +190,15 @@ function isUsable({ nativeAddon }: Lmdb, { env }: Root, tables: TableHandles): b
   )
 }
 
+/** Whether the version is the known one; it stays what it was found to be. */
+let isKnown: boolean | undefined
+
 function isKnownVersion(): boolean {
+  isKnown ??= readsKnownVersion()
+  return isKnown
+}
+
+function readsKnownVersion(): boolean {
   try {
     const folder = dirname(createRequire(import.meta.url).resolve('lmdb'))
     const { version } = JSON.parse(readFileSync(join(folder, '../package.json'), 'utf8')) as Partial<
