@@ -252,7 +252,7 @@ function keysOf(group: readonly QueuedChange[]): CommitKeys {
 }
 
 /** With so few keys and bytes, a commit takes less time than to hand it to another thread would. */
-const BRIEF_KEYS = 32
+export const BRIEF_KEYS = 32
 const BRIEF_BYTES = 32 * 1024
 
 function isBrief(group: readonly QueuedChange[]): boolean {

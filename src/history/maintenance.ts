@@ -15,7 +15,7 @@ import {
   readChangedKeys,
 } from './change-list.ts'
 import { type LogEntry, readLog } from './commit-log.ts'
-import type { Committer, ExclusiveResult } from './committer.ts'
+import { BRIEF_KEYS, type Committer, type ExclusiveResult } from './committer.ts'
 import { foldedThrough } from './folded-through.ts'
 import { freeVersions } from './free-versions.ts'
 import { type Head, withHead } from './head.ts'
@@ -39,8 +39,6 @@ const AFTER_OPENING_MS = 100
 const STEP_ROWS = 1000
 /** What the log says of a key beside its name, in bytes. */
 const KEY_OVERHEAD = 8
-/** To fold so few keys takes no longer than to hand that to another thread, for which callers would wait. */
-const BRIEF_KEYS = 32
 /** A few rows of the log may have all the keys that are folded at a time; a page of them is a megabyte. */
 const FIRST_LOG_ROWS = 4
 /** Keys whose versions are read at the same time, when they are looked through for freeing. */
