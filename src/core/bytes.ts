@@ -36,10 +36,8 @@ export function copyBytes(
   target: Uint8Array,
   at: number,
 ): void {
-  if (end - start > FEW_BYTES) {
-    const isWhole = start === 0 && end === source.length
-    target.set(isWhole ? source : source.subarray(start, end), at)
-  } else for (let i = start, j = at; i < end; i++, j++) target[j] = source[i] as number
+  if (end - start > FEW_BYTES) target.set(source.subarray(start, end), at)
+  else for (let i = start, j = at; i < end; i++, j++) target[j] = source[i] as number
 }
 
 /** The bytes from `start` to `end`, in memory of their own. */
